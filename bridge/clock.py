@@ -1,0 +1,38 @@
+"""The only reader of time: wall clock, monotonic clock, and waiting that stops when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+Micros = int
+"""A point in time: microseconds since 1970-01-01 UTC, as Avro's timestamp-micros."""
+
+SECOND: Micros = 1_000_000
+
+
+class Clock:
+    """Real time. Tests hand in an object with the same three methods and time of its own."""
+
+    def now(self) -> Micros:
+        """Wall clock time in microseconds UTC."""
+        return time.time_ns() // 1_000
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never steps."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float, stop: asyncio.Event | None = None) -> bool:
+        """Wait `seconds`, or less if `stop` is set meanwhile; True if it was set."""
+        if stop is None:
+            await asyncio.sleep(seconds)
+            return False
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return stop.is_set()
+        try:
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+        except TimeoutError:
+            return False
+        return True

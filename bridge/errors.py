@@ -1,0 +1,165 @@
+"""What can go wrong, sorted by what the caller does next.
+
+BridgeError
+|-- Again                  the same step may be tried again later
+|   |-- ApiError           the Missions API gave no usable answer; `executed` says what is known
+|   |   `-- RateLimited    429; `wait` seconds, when the answer named them
+|   |-- AccessError        401 or 403: the key, not the request, is refused; wait for a new one
+|   |-- KafkaAway          no broker answered in time
+|   |-- RegistryAway       the schema registry gave no usable answer
+|   `-- TransactionLost    the transaction's fate is unknown: discard the producer, read back
+|-- Never                  this request or record will not succeed, however often it is tried
+|   |-- ApiRejected        a definite 4xx
+|   |-- InvalidId          an id that must not get near a URL
+|   `-- InvalidRecord      bytes or fields that cannot be converted; `reason` names the kind
+`-- Stop                   what runs now must end
+    |-- Fenced             another owner took over: drop the source or partition and stand by
+    |-- ConfigError        exit 78, every problem listed
+    |-- StateError         exit 78, stored state does not fit; says how to mend it
+    |-- DependencyAway     exit 75, not reachable within the start-up time
+    `-- GaveUp             exit 70, start-up is the recovery path
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+EXIT_OK = 0
+EXIT_DIFFERENCE = 1
+EXIT_USAGE = 64
+EXIT_GAVE_UP = 70
+EXIT_UNAVAILABLE = 75
+EXIT_CONFIG = 78
+
+
+class BridgeError(Exception):
+    """Root of everything that the bridge raises on purpose."""
+
+
+class Again(BridgeError):
+    """The same step may be tried again later."""
+
+
+class ApiError(Again):
+    """The Missions API gave no usable answer.
+
+    `executed` is what is known about the request: False (certainly not carried out: it never left,
+    or the answer says so) or None (nobody can know: time-out after sending, reset, 408, 5xx, a
+    broken 2xx).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        executed: bool | None,
+        status: int | None = None,
+        body: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.executed = executed
+        self.status = status
+        self.body = body
+
+
+class RateLimited(ApiError):
+    """429: not carried out; try again after `wait` seconds (None: the answer did not say)."""
+
+    def __init__(self, message: str, *, wait: float | None, body: str | None = None) -> None:
+        super().__init__(message, executed=False, status=429, body=body)
+        self.wait = wait
+
+
+class AccessError(Again):
+    """401 or 403: the API refuses the key, so every other call would fail as well."""
+
+    def __init__(self, message: str, *, status: int, body: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class KafkaAway(Again):
+    """No broker answered in time."""
+
+
+class RegistryAway(Again):
+    """The schema registry gave no usable answer."""
+
+
+class TransactionLost(Again):
+    """The transaction failed or its fate is unknown: discard the producer and read back."""
+
+
+class Never(BridgeError):
+    """This request or record will not succeed, however often it is tried."""
+
+
+class ApiRejected(Never):
+    """A definite 4xx other than 401, 403, 408 and 429.
+
+    `codes` and `details` come from either error form of the API; decide by `status` alone.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        codes: Sequence[str] = (),
+        details: Sequence[str] = (),
+        body: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.codes = tuple(codes)
+        self.details = tuple(details)
+        self.body = body
+
+
+class InvalidId(Never):
+    """An id that must not get near a URL."""
+
+
+class InvalidRecord(Never):
+    """Bytes or fields that cannot be converted; `reason` is a short stable word."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Stop(BridgeError):
+    """What runs now must end."""
+
+
+class Fenced(Stop):
+    """Another owner took over: drop the source or partition and stand by."""
+
+
+class ConfigError(Stop):
+    """The configuration has mistakes; `problems` lists every one, each with its variable's name."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class StateError(Stop):
+    """Stored state does not fit what runs; the message says how to mend it."""
+
+    exit_code = EXIT_CONFIG
+
+
+class DependencyAway(Stop):
+    """A dependency could not be reached within the start-up time."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class GaveUp(Stop):
+    """Too many resets in a row: end the process, start-up is the recovery path."""
+
+    exit_code = EXIT_GAVE_UP

@@ -1,0 +1,273 @@
+"""The Missions API's objects: answers keep what they do not know, requests have the API's names.
+
+The API marks nothing as nullable and yet sends null for what is absent, so each field that it does
+not require may be absent or null. Enumerations are closed in requests and open in answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from bridge.clock import Micros
+from bridge.missions import jsontext
+
+T = TypeVar("T")
+JsonObject = dict[str, Any]
+
+# Any constraint makes pydantic look at the characters, and so refuse lone surrogates: text in
+# answers can always be encoded, for Avro, keys and headers alike.
+Text = Annotated[str, StringConstraints(min_length=0)]
+
+
+class EventType(StrEnum):
+    """The event types that the API documents; answers may carry others."""
+
+    STATUS_CHANGE = "status_change"
+    STEP_STARTED = "step_started"
+    STEP_COMPLETED = "step_completed"
+    STEP_FAILED = "step_failed"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    MESSAGE = "message"
+    ERROR = "error"
+    CUSTOM = "custom"
+
+
+class RunStatus(StrEnum):
+    """The states of a run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepStatus(StrEnum):
+    """The states of a plan step."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class ExecutionMode(StrEnum):
+    """Who executes a mission's runs; the API takes `external` when nothing is said."""
+
+    EXTERNAL = "external"
+    MANAGED = "managed"
+
+
+class ApiObject(BaseModel):
+    """An object of an answer; `model_extra` holds the fields that this version does not know."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Event(ApiObject):
+    """Something that happened in a run; `timestamp` is the text as received."""
+
+    event_id: Text
+    run_id: Text
+    type: Text
+    summary: Text
+    timestamp: Text
+    step_id: Text | None = None
+    agent_id: Text | None = None
+    idempotency_key: Text | None = None
+    payload: JsonObject | None = None
+
+
+class Run(ApiObject):
+    """One execution of a mission. `updated_at` does not move with every change."""
+
+    run_id: Text
+    mission_id: Text
+    status: Text
+    started_at: Text
+    updated_at: Text
+    finished_at: Text | None = None
+    input: JsonObject | None = None
+    result_summary: Text | None = None
+    result_payload: JsonObject | None = None
+    error: Text | None = None
+    metadata: JsonObject | None = None
+
+
+class Mission(ApiObject):
+    """The definition that runs are started from."""
+
+    mission_id: Text
+    name: Text
+    execution_mode: Text
+    created_at: Text
+    updated_at: Text
+    description: Text | None = None
+    model: Text | None = None
+    instructions: Text | None = None
+    metadata: JsonObject | None = None
+
+
+class PlanStep(ApiObject):
+    """One step of a run's plan; the caller chose its `step_id`."""
+
+    step_id: Text
+    run_id: Text
+    sequence: int
+    description: Text
+    status: Text
+    parent_step_id: Text | None = None
+    started_at: Text | None = None
+    completed_at: Text | None = None
+    metadata: JsonObject | None = None
+
+
+class Agent(ApiObject):
+    """A Telnyx agent linked to a run."""
+
+    run_id: Text
+    telnyx_agent_id: Text
+    created_at: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """An element of an event list that is no event; it keeps its place in the list.
+
+    `jsontext.dumps(raw)` gives its text back, also where it is no JSON (then `raw` is a Raw).
+    """
+
+    raw: Any
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list, accepted whole.
+
+    `number` is the page that was asked for, `size` the page size that the server used, which may
+    be smaller than asked. The totals are the server's hints. `date` is its clock (Date header),
+    `age` the seconds a cache kept the answer (Age header); both None when absent. `sent` is the
+    monotonic time of the request, `took` the seconds until the whole answer was there.
+    """
+
+    items: tuple[T, ...]
+    number: int
+    size: int
+    total_pages: int
+    total_results: int
+    date: Micros | None
+    age: int | None
+    sent: float
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """A carried-out write: its result, the HTTP status and the body as received."""
+
+    value: T
+    status: int
+    text: str
+
+
+class Body(BaseModel):
+    """The body of a request; None means absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def text(self) -> str:
+        """Return the body as JSON; nulls inside free objects stay."""
+        return jsontext.dumps(self.model_dump(exclude_none=True))
+
+
+class UpdateMission(Body):
+    """What may be changed of a mission; the API replaces the definition by it."""
+
+    name: str | None = None
+    description: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    execution_mode: ExecutionMode | None = None
+    metadata: JsonObject | None = None
+
+
+class CreateMission(Body):
+    """A new mission."""
+
+    name: str
+    description: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    execution_mode: ExecutionMode | None = None
+    metadata: JsonObject | None = None
+
+
+class StartRun(Body):
+    """A new run."""
+
+    input: JsonObject | None = None
+    metadata: JsonObject | None = None
+
+
+class UpdateRun(Body):
+    """What may be changed of a run."""
+
+    status: RunStatus | None = None
+    result_summary: str | None = None
+    result_payload: JsonObject | None = None
+    error: str | None = None
+    metadata: JsonObject | None = None
+
+
+class LogEvent(Body):
+    """A new event; the API promises no second event for the same `idempotency_key`."""
+
+    type: EventType
+    summary: str
+    step_id: str | None = None
+    agent_id: str | None = None
+    payload: JsonObject | None = None
+    idempotency_key: str | None = None
+
+
+class NewStep(Body):
+    """A step to be planned."""
+
+    step_id: str
+    description: str
+    sequence: int
+    parent_step_id: str | None = None
+    metadata: JsonObject | None = None
+
+
+class CreatePlan(Body):
+    """The first plan of a run."""
+
+    steps: tuple[NewStep, ...]
+
+
+class AddSteps(Body):
+    """More steps for a run's plan."""
+
+    steps: tuple[NewStep, ...]
+
+
+class UpdateStep(Body):
+    """What may be changed of a plan step."""
+
+    status: StepStatus | None = None
+    metadata: JsonObject | None = None
+
+
+class LinkAgent(Body):
+    """An agent to be linked to a run."""
+
+    telnyx_agent_id: str

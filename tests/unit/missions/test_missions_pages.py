@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+from missions_fakes import FakeClock, answering, client_on, event, page, run
+
+from bridge.clock import SECOND
+from bridge.errors import ApiError
+from bridge.missions import jsontext
+from bridge.missions.jsontext import Number, Raw
+from bridge.missions.models import Event, Malformed, Page
+
+
+@pytest.fixture(autouse=True)
+def one_attempt() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=1):
+        yield
+
+
+async def events(answer: httpx.Response, number: int = 1) -> Page[Event | Malformed]:
+    handler, _ = answering(answer)
+    async with client_on(handler, clock=FakeClock()) as client:
+        return await client.list_events(page=number)
+
+
+def raw_page(*elements: str) -> httpx.Response:
+    meta = '{"page_number":1,"page_size":1000,"total_pages":1,"total_results":1}'
+    return httpx.Response(200, text=f'{{"data":[{",".join(elements)}],"meta":{meta}}}')
+
+
+async def test_a_page_says_what_was_asked_and_when() -> None:
+    headers = {"date": "Wed, 21 Oct 2015 07:28:00 GMT", "age": "12"}
+    found = await events(page([event(1), event(2)], 7, 50, headers), 7)
+
+    assert [item.event_id for item in found.items if isinstance(item, Event)] == [
+        "event-1",
+        "event-2",
+    ]
+    assert (found.number, found.size, found.total_pages, found.total_results) == (7, 50, 1, 1)
+    assert found.date == 1_445_412_480 * SECOND
+    assert found.age == 12
+    assert (found.sent, found.took) == (1_000, 0)
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": "never", "age": "-1"}, {"age": "9" * 5_000}])
+async def test_headers_that_say_nothing_are_absent(headers: dict[str, str]) -> None:
+    found = await events(page([], headers=headers))
+
+    assert (found.date, found.age) == (None, None)
+
+
+async def test_a_smaller_page_size_is_reported() -> None:
+    assert (await events(page([event()], size=100))).size == 100
+
+
+async def test_the_feed_of_an_empty_organization_is_a_page() -> None:
+    meta = {"total_pages": 0, "total_results": 0, "page_number": 1, "page_size": 50}
+    found = await events(httpx.Response(200, json={"data": [], "meta": meta}))
+
+    assert (found.items, found.total_results) == ((), 0)
+
+
+META: dict[str, Any] = {"page_number": 1, "page_size": 1_000, "total_pages": 1, "total_results": 1}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        {},
+        {"data": None, "meta": META},
+        {"data": {}, "meta": META},
+        {"data": []},
+        {"data": [], "meta": None},
+        {"data": [], "meta": {**META, "page_number": 2}},
+        {"data": [], "meta": {**META, "page_number": "1"}},
+        {"data": [], "meta": {**META, "page_number": None}},
+        {"data": [], "meta": {**META, "page_size": 0}},
+        {"data": [event(1), event(2)], "meta": META | {"page_size": 1}},
+        {"data": [], "meta": {"page_number": 1}},
+    ],
+)
+async def test_a_page_that_is_not_whole_is_refused(document: Any) -> None:
+    with pytest.raises(ApiError) as caught:
+        await events(httpx.Response(200, json=document))
+
+    assert caught.value.executed is None
+
+
+async def test_a_page_cut_at_any_byte_is_refused() -> None:
+    whole = json.dumps({"data": [event(1), event(2)], "meta": META}).encode()
+    for length in range(0, len(whole), 7):
+        with pytest.raises(ApiError):
+            await events(httpx.Response(200, content=whole[:length]))
+
+
+GOOD = json.dumps(event(1))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "null",
+        "7",
+        '"text"',
+        "[]",
+        "{}",
+        json.dumps(event(2, event_id=None)),
+        json.dumps(event(2, event_id=7)),
+        json.dumps(event(2, summary=None)),
+        json.dumps(event(2, payload=[1])),
+        json.dumps(event(2, event_id="\ud800")),
+        json.dumps(event(2, summary="\udfff")),
+    ],
+)
+async def test_what_is_no_event_keeps_its_place_and_its_text(bad: str) -> None:
+    first, second, third = (await events(raw_page(GOOD, bad, GOOD))).items
+
+    assert isinstance(first, Event)
+    assert isinstance(third, Event)
+    assert isinstance(second, Malformed)
+    assert second.error
+    assert json.loads(jsontext.dumps(second.raw)) == json.loads(bad)
+    jsontext.dumps(second.raw).encode()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"payload": NaN}',
+        '{"payload": ' + "[" * 10_000 + "]" * 10_000 + "}",
+        "gibberish",
+    ],
+)
+async def test_what_is_no_json_keeps_its_place_and_its_text(bad: str) -> None:
+    first, second, third = (await events(raw_page(GOOD, bad, GOOD))).items
+
+    assert isinstance(first, Event)
+    assert isinstance(third, Event)
+    assert isinstance(second, Malformed)
+    assert second.raw == Raw(bad)
+
+
+async def test_unknown_types_extra_fields_and_odd_numbers_are_an_event() -> None:
+    odd = '{"type":"dream","colour":{"n":1.10},"payload":{"n":1e400,"m":' + "9" * 5_000 + "}}"
+    text = json.dumps(event(1) | {"type": "x", "payload": None})[:-1] + "," + odd[1:]
+    (found,) = (await events(raw_page(text))).items
+
+    assert isinstance(found, Event)
+    assert found.type == "dream"
+    assert found.payload == {"n": Number("1e400"), "m": Number("9" * 5_000)}
+    assert found.model_extra == {"colour": {"n": Number("1.10")}}
+    assert jsontext.dumps(found.model_dump()["payload"]) == '{"n":1e400,"m":' + "9" * 5_000 + "}"
+
+
+async def test_a_payload_keeps_its_lone_surrogates_as_escapes() -> None:
+    (found,) = (await events(raw_page(json.dumps(event(1, payload={"x": "\ud800"}))))).items
+
+    assert isinstance(found, Event)
+    assert jsontext.dumps(found.payload) == '{"x":"\\ud800"}'
+
+
+async def test_a_list_of_runs_is_whole_or_refused() -> None:
+    handler, _ = answering(page([run(), run(status=None)]))
+    async with client_on(handler) as client:
+        with pytest.raises(ApiError, match=r"1\.status"):
+            await client.list_recent_runs()
+
+
+async def test_a_message_about_a_bad_answer_does_not_repeat_its_content() -> None:
+    handler, _ = answering(page([run(status={"secret": 1}) for _ in range(100)]))
+    async with client_on(handler) as client:
+        with pytest.raises(ApiError) as caught:
+            await client.list_recent_runs()
+
+    assert "secret" not in str(caught.value)
+    assert len(str(caught.value)) < 500
