@@ -260,6 +260,11 @@ def dead_letter(side: Literal["events", "commands"], reason: str, **where: objec
     _log.warning("dead_letter", side=side, reason=reason, **where)
 
 
+def commands_gone(partition: int, first: int, last: int) -> None:
+    """Log offsets that the topic lost (by retention) before they were read."""
+    _log.warning("commands_gone", partition=partition, first=first, last=last)
+
+
 def command_finished(verb: str, status: str, seconds: float) -> None:
     """Count one result of a command."""
     _commands.labels(verb, status).inc()

@@ -1,0 +1,1 @@
+"""Avro: schemas, the registry, and the bytes of records."""

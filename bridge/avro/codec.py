@@ -1,0 +1,227 @@
+"""Records as bytes: Confluent's wire format (a zero, the schema's id in 4 bytes, Avro).
+
+Encoding is for the hot path: no look-ups, no awaiting. Decoding is for bytes that anyone may have
+written: only schemas listed under the record's own subject are used, and only after `admit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, Final
+
+from fastavro import schemaless_reader, schemaless_writer
+
+from bridge.avro.registry import Registry
+from bridge.avro.schema import NAMESPACE, Schema, admit, load_schemas, sole_branches
+from bridge.clock import Clock
+from bridge.errors import ConfigError, InvalidRecord, RegistryAway
+
+__all__ = ["NAMESPACE", "Codec", "Schema", "load_schemas"]
+
+MAX_BYTES: Final = 1_048_576
+"""The longest value that is decoded: Kafka's own limit for a record."""
+
+_HEADER: Final = 5
+_LISTING_COUNTS_FOR: Final = 1.0
+_STRANGERS_ASKED: Final = 20
+_QUOTED: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """A schema to decode with."""
+
+    parsed: dict[str, Any]
+    ours: dict[str, Any] | None
+    """Our schema to read it as; None where the two are the same."""
+    sole: dict[str, str]
+    """See `sole_branches`."""
+
+
+@dataclass(slots=True)
+class _Subject:
+    """What is known of one subject."""
+
+    name: str
+    reader: Schema
+    schema_id: int
+    header: bytes
+    writers: dict[int, _Writer | ValueError]
+    """By id: the schemas that are registered here, or why one of them cannot be used."""
+    listed_at: float = float("-inf")
+    strangers: dict[int, str] = field(default_factory=dict)
+    """Reasons for ids that the last listing lacks; not more than a few."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Codec:
+    """Encodes and decodes the values of all topics.
+
+    Values are dicts by field name. Timestamps are integers, microseconds UTC. A union of several
+    records (the body of a command) is a pair of the record's full name and its fields, on both
+    ways: `("missionbridge.v1.StartRun", {"input": None, "metadata": None})`.
+    """
+
+    def __init__(self, registry: Registry, *, clock: Clock | None = None) -> None:
+        self._registry = registry
+        self._clock = clock or Clock()
+        self._subjects: dict[str, _Subject] = {}
+        self._pins: dict[int, str] = {}
+
+    async def prepare(self, subject: str, schema: Schema, *, register: bool = False) -> None:
+        """Get ready to encode and decode the values of a subject with our schema.
+
+        Raises ConfigError if it is not registered and must not be, or is refused; RegistryAway.
+        """
+        schema_id = await self._registry.lookup(subject, schema.text)
+        if schema_id is None and register:
+            schema_id = await self._registry.register(subject, schema.text)
+        if schema_id is None:
+            problem = (
+                f"the registry at {self._registry.url} lacks schema {schema.name} of {subject}: "
+                "run `mission-bridge schemas register`, or set BRIDGE_REGISTRY__REGISTER=true"
+            )
+            raise ConfigError([problem])
+        self._pin(schema_id, schema)
+        self._subjects[subject] = _Subject(
+            subject,
+            schema,
+            schema_id,
+            header=b"\0" + schema_id.to_bytes(4, "big"),
+            writers={schema_id: _Writer(schema.parsed, None, {})},
+        )
+
+    def encode(self, subject: str, value: dict[str, Any]) -> bytes:
+        """Return a value in wire format; fields that have a default may be left out.
+
+        Raises InvalidRecord("unencodable") for a value that does not fit the schema.
+        """
+        ours = self._subjects[subject]
+        out = BytesIO()
+        out.write(ours.header)
+        try:
+            schemaless_writer(out, ours.reader.parsed, value, strict_allow_default=True)
+        except Exception as error:
+            reason = f"no {ours.reader.name}: {_shown(error)}"
+            raise InvalidRecord("unencodable", reason) from error
+        return out.getvalue()
+
+    async def decode(
+        self, subject: str, data: bytes | None, *, received: float | None = None
+    ) -> dict[str, Any]:
+        """Return the value of a record, read as our schema whichever version wrote it.
+
+        `received` is the clock's monotonic time at which the record was known to be on Kafka. Its
+        schema was registered before that, so one listing of the subject begun later settles all
+        unknown ids of a batch. Without it a listing counts for a second.
+
+        Raises RegistryAway, and InvalidRecord with a reason: null_value, too_large, wrong_magic,
+        truncated, unknown_schema (the registry has no such id), foreign_schema (it is not one of
+        this subject, or not one to decode with), trailing_bytes, undecodable.
+        """
+        if data is None:
+            raise InvalidRecord("null_value", f"a null value where {subject} has none")
+        if len(data) > MAX_BYTES:
+            raise InvalidRecord("too_large", f"{len(data)} bytes, the limit is {MAX_BYTES}")
+        if data[:1] not in {b"", b"\0"}:
+            raise InvalidRecord("wrong_magic", f"the first byte is {data[0]:#04x}, not 0")
+        if len(data) < _HEADER:
+            raise InvalidRecord("truncated", f"{len(data)} bytes, the header alone has {_HEADER}")
+        known = self._subjects[subject]
+        writer = await self._writer(known, int.from_bytes(data[1:_HEADER], "big"), received)
+        return _read(data, writer)
+
+    async def _writer(self, known: _Subject, schema_id: int, received: float | None) -> _Writer:
+        """Return the schema with this id if it is one of the subject's."""
+        if schema_id not in known.writers:
+            if received is None:
+                received = self._clock.monotonic() - _LISTING_COUNTS_FOR
+            async with known.lock:
+                if known.listed_at < received:
+                    await self._list(known)
+                if schema_id not in known.writers:
+                    raise await self._stranger(known, schema_id)
+        writer = known.writers[schema_id]
+        if isinstance(writer, ValueError):
+            reason = f"schema id {schema_id} of {known.name} cannot be used: {writer}"
+            raise InvalidRecord("foreign_schema", reason)
+        return writer
+
+    async def _list(self, known: _Subject) -> None:
+        """Read which schemas the subject has."""
+        began = self._clock.monotonic()
+        writers: dict[int, _Writer | ValueError] = {}
+        for number in await self._registry.versions(known.name):
+            registered = await self._registry.version(known.name, number)
+            if registered is None:
+                continue  # deleted since the listing
+            try:
+                schema = admit(known.name, registered.text)
+            except ValueError as error:
+                writers[registered.schema_id] = error
+                continue
+            self._pin(registered.schema_id, schema)
+            same = schema.fingerprint == known.reader.fingerprint
+            writers[registered.schema_id] = _Writer(
+                schema.parsed,
+                None if same else known.reader.parsed,
+                sole_branches(schema, known.reader),
+            )
+        if known.schema_id not in writers:
+            # A registry that lost its contents, or another one: what it lacks proves nothing.
+            raise RegistryAway(
+                f"the registry at {self._registry.url} no longer lists our schema id "
+                f"{known.schema_id} under {known.name}: restore it, or register anew and restart"
+            )
+        known.writers, known.listed_at, known.strangers = writers, began, {}
+
+    async def _stranger(self, known: _Subject, schema_id: int) -> InvalidRecord:
+        """Say why an id is not one of the subject's, asking about a few ids for each listing."""
+        reason = known.strangers.get(schema_id)
+        if reason is None and len(known.strangers) < _STRANGERS_ASKED:
+            text = await self._registry.by_id(schema_id)
+            reason = "unknown_schema" if text is None else "foreign_schema"
+            known.strangers[schema_id] = reason
+        where = f"{known.name} in the registry at {self._registry.url}"
+        return InvalidRecord(reason or "unknown_schema", f"schema id {schema_id} is not in {where}")
+
+    def _pin(self, schema_id: int, schema: Schema) -> None:
+        """Hold the registry to what an id meant before: another meaning would misread records."""
+        if self._pins.setdefault(schema_id, schema.fingerprint) != schema.fingerprint:
+            problem = (
+                f"the registry at {self._registry.url} gives schema id {schema_id} another meaning "
+                "than before: was it reset? Restore it before anything is read or written"
+            )
+            raise ConfigError([problem])
+
+
+def _read(data: bytes, writer: _Writer) -> dict[str, Any]:
+    """Decode what follows the header."""
+    source = BytesIO(data)
+    source.seek(_HEADER)
+    try:
+        value: Any = schemaless_reader(
+            source,
+            writer.parsed,
+            writer.ours,
+            return_record_name=True,
+            return_record_name_override=True,
+        )
+    except Exception as error:
+        # Bytes that end within a number make an IndexError, as a wrong branch of a union does.
+        ended = isinstance(error, EOFError | IndexError) and source.tell() == len(data)
+        reason = "truncated" if ended else "undecodable"
+        raise InvalidRecord(reason, _shown(error)) from error
+    if source.tell() != len(data):
+        extra = len(data) - source.tell()
+        raise InvalidRecord("trailing_bytes", f"{extra} bytes after the value")
+    for name, branch in writer.sole.items():
+        value[name] = (branch, value[name])
+    return value  # type: ignore[no-any-return]
+
+
+def _shown(error: Exception) -> str:
+    """Name an error of fastavro, whose texts quote whole schemas and values."""
+    return f"{type(error).__name__} {str(error)[:_QUOTED]}".rstrip()

@@ -1,0 +1,77 @@
+"""Headers of records: CloudEvents on what is published, the origin on dead letters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from bridge.clock import Micros
+from bridge.errors import InvalidRecord
+
+Headers = tuple[tuple[str, bytes], ...]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MESSAGE_LIMIT = 1_000
+
+
+def cloud_event(*, id: str, source: str, type: str, time: Micros, subject: str) -> Headers:  # noqa: A002
+    """Return the headers of CloudEvents 1.0 in Kafka's binary mode; the value is Avro.
+
+    The arguments are the attributes of the same name; `time` is when it happened. Raises
+    InvalidRecord("unencodable") for text that UTF-8 cannot hold and for years beyond 1..9999.
+    """
+    return (
+        ("content-type", b"application/avro"),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", _utf8(id)),
+        ("ce_source", _utf8(source)),
+        ("ce_type", _utf8(type)),
+        ("ce_time", _rfc3339(time)),
+        ("ce_subject", _utf8(subject)),
+    )
+
+
+def dead_letter(
+    *,
+    stage: str,
+    error: Exception,
+    failed_at: Micros,
+    topic: str | None = None,
+    partition: int | None = None,
+    offset: int | None = None,
+) -> Headers:
+    """Return what a dead letter says about its origin, under the names of Kafka Connect.
+
+    `stage` is the step that failed (`VALUE_CONVERTER` and the like). Topic, partition and offset
+    are those of the original record; what did not come from Kafka has none. `bridge_error_class`
+    is the reason of an InvalidRecord, else the name of the exception's class.
+    """
+    kind = type(error)
+    reason = error.reason if isinstance(error, InvalidRecord) else kind.__name__
+    message = str(error)[:_MESSAGE_LIMIT].encode(errors="backslashreplace")
+    origin = (("topic", topic), ("partition", partition), ("offset", offset))
+    return (
+        *((f"__connect.errors.{name}", str(at).encode()) for name, at in origin if at is not None),
+        ("__connect.errors.stage", stage.encode()),
+        (
+            "__connect.errors.exception.class.name",
+            f"{kind.__module__}.{kind.__qualname__}".encode(),
+        ),
+        ("__connect.errors.exception.message", message),
+        ("bridge_error_class", reason.encode()),
+        ("bridge_failed_at", _rfc3339(failed_at)),
+    )
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRecord("unencodable", f"text that UTF-8 cannot hold: {error}") from error
+
+
+def _rfc3339(time: Micros) -> bytes:
+    try:
+        moment = _EPOCH + timedelta(microseconds=time)
+    except OverflowError as error:
+        raise InvalidRecord("unencodable", f"{time} µs is outside the years 1..9999") from error
+    return (moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z").encode()

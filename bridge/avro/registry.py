@@ -1,0 +1,235 @@
+"""A client of the schema registry: Confluent's REST interface, which others serve as well.
+
+One method, one question; nothing is cached and nothing is tried again here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+
+from bridge.errors import ConfigError, RegistryAway
+
+Level = Literal["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"]
+
+_T = TypeVar("_T")
+
+_MEDIA_TYPE: Final = "application/vnd.schemaregistry.v1+json"
+_MAX_ANSWER: Final = 4_000_000
+
+
+class Registered(NamedTuple):
+    """A schema as the registry holds it."""
+
+    schema_id: int
+    text: str
+
+
+class _Refusal(NamedTuple):
+    """An answer of 404, 409 or 422 that the registry itself gave."""
+
+    status: int
+    message: str
+
+
+class Registry:
+    """Asks one schema registry.
+
+    Every method raises RegistryAway when there is no usable answer: unreachable, too slow, a
+    status that says so (401, 403, 429, 5xx), or something else than a registry at this address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        basic_auth: SecretStr | None = None,
+        bearer_token: SecretStr | None = None,
+        ca_file: Path | None = None,
+        timeout: float = 10.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Take the base URL (with `/apis/ccompat/v7` for Apicurio) and one way to log in.
+
+        `basic_auth` is `user:password`; `timeout` is seconds for a whole answer.
+        """
+        headers = {
+            "accept": f"{_MEDIA_TYPE}, application/json",
+            "accept-encoding": "identity",  # what was packed could unpack to any size
+            "content-type": _MEDIA_TYPE,
+        }
+        if bearer_token is not None:
+            headers["authorization"] = f"Bearer {bearer_token.get_secret_value()}"
+        user, _, password = (basic_auth.get_secret_value() if basic_auth else "").partition(":")
+        base = httpx.URL(url.rstrip("/") + "/")
+        self.url = str(base.copy_with(userinfo=b"")).rstrip("/")
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
+            base_url=base,
+            headers=headers,
+            auth=httpx.BasicAuth(user, password) if basic_auth else None,
+            verify=ssl.create_default_context(cafile=ca_file) if ca_file else True,
+            timeout=timeout,
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def ping(self) -> None:
+        """Return if a registry answers."""
+        if not isinstance(found := self._expect(await self._ask("GET", "schemas/types")), list):
+            raise self._away(f"not a list of schema types: {str(found)[:200]!r}")
+
+    async def register(self, subject: str, text: str) -> int:
+        """Register a schema under a subject, or find it there, and return its id.
+
+        Raises ConfigError if the registry refuses: not compatible (409) or not accepted (422).
+        """
+        answer = await self._ask("POST", f"subjects/{_quoted(subject)}/versions", {"schema": text})
+        if isinstance(answer, _Refusal) and answer.status in {409, 422}:
+            raise ConfigError(
+                [f"the registry at {self.url} refuses the schema of {subject}: {answer.message}"]
+            )
+        return self._field(self._expect(answer), "id", int)
+
+    async def lookup(self, subject: str, text: str) -> int | None:
+        """Return the id that a schema has under a subject, None if it is not registered there."""
+        for path in (f"subjects/{_quoted(subject)}", f"subjects/{_quoted(subject)}?normalize=true"):
+            # Some registries compare the text letter by letter unless asked to normalise.
+            answer = await self._ask("POST", path, {"schema": text})
+            if not _missing(answer):
+                return self._field(self._expect(answer), "id", int)
+        return None
+
+    async def latest(self, subject: str) -> Registered | None:
+        """Return the newest schema of a subject, None if the subject has none."""
+        return await self.version(subject, "latest")
+
+    async def versions(self, subject: str) -> list[int]:
+        """Return the version numbers of a subject, oldest first; none if it is unknown."""
+        answer = await self._ask("GET", f"subjects/{_quoted(subject)}/versions")
+        if _missing(answer):
+            return []
+        found = self._expect(answer)
+        if not isinstance(found, list) or not all(isinstance(number, int) for number in found):
+            raise self._away(f"not a list of versions: {str(found)[:200]!r}")
+        return sorted(found)
+
+    async def version(self, subject: str, number: int | Literal["latest"]) -> Registered | None:
+        """Return one version of a subject, None if there is no such version."""
+        answer = await self._ask("GET", f"subjects/{_quoted(subject)}/versions/{number}")
+        if _missing(answer):
+            return None
+        found = self._expect(answer)
+        return Registered(self._field(found, "id", int), self._field(found, "schema", str))
+
+    async def by_id(self, schema_id: int) -> str | None:
+        """Return the text of the schema with this id, None if the registry says it has none."""
+        if not 0 < schema_id < 2**31:
+            return None  # ids are positive 32-bit integers; other paths some servers do not know
+        answer = await self._ask("GET", f"schemas/ids/{schema_id}")
+        return None if _missing(answer) else self._field(self._expect(answer), "schema", str)
+
+    async def compatible(self, subject: str, text: str) -> bool:
+        """Tell whether a schema may follow the subject's newest; a new subject takes any."""
+        path = f"compatibility/subjects/{_quoted(subject)}/versions/latest"
+        answer = await self._ask("POST", path, {"schema": text})
+        if isinstance(answer, _Refusal):
+            return answer.status == 404
+        return self._field(answer, "is_compatible", bool)
+
+    async def level(self, subject: str) -> str | None:
+        """Return the compatibility level set for a subject, None if it follows the global one."""
+        answer = await self._ask("GET", f"config/{_quoted(subject)}")
+        if _missing(answer):
+            return None
+        return self._level_in(answer)
+
+    async def set_level(self, subject: str, level: Level) -> None:
+        """Set the compatibility level of a subject, which need not exist yet."""
+        path = f"config/{_quoted(subject)}"
+        self._level_in(await self._ask("PUT", path, {"compatibility": level}))
+
+    async def _ask(self, method: str, path: str, body: object = None) -> Any:
+        """Return the answer's JSON, or a _Refusal."""
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._http.stream(method, path, content=content) as response,
+            ):
+                text = await _read(response)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise self._away(f"{type(error).__name__} {error}".rstrip()) from error
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            answer = None
+        if response.is_success and answer is not None:
+            return answer
+        if isinstance(answer, dict) and _is_refusal(response.status_code, answer.get("error_code")):
+            return _Refusal(response.status_code, str(answer.get("message")))
+        shown = text[:200].decode(errors="replace")
+        raise self._away(f"{method} {path} was answered by {response.status_code} {shown!r}")
+
+    def _expect(self, answer: Any) -> Any:
+        """Return an answer that must not be a refusal."""
+        if isinstance(answer, _Refusal):
+            raise self._away(f"it refuses: {answer.message}")
+        return answer
+
+    def _level_in(self, answer: Any) -> str:
+        """Return the level in an answer; its name depends on the registry and its version."""
+        found = self._expect(answer)
+        named = isinstance(found, dict) and "compatibility" in found
+        return self._field(found, "compatibility" if named else "compatibilityLevel", str)
+
+    def _field(self, answer: Any, name: str, kind: type[_T]) -> _T:
+        """Return a field of an answer that must have it."""
+        value = answer.get(name) if isinstance(answer, dict) else None
+        if not isinstance(value, kind):
+            raise self._away(f"{name} is missing in {str(answer)[:200]!r}")
+        return value
+
+    def _away(self, reason: str) -> RegistryAway:
+        return RegistryAway(f"the schema registry at {self.url} gives no usable answer: {reason}")
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """Read a body through the cap."""
+    text = bytearray()
+    async for chunk in response.aiter_raw():
+        text += chunk
+        if len(text) > _MAX_ANSWER:
+            raise httpx.DecodingError(f"an answer of more than {_MAX_ANSWER} bytes")
+    return bytes(text)
+
+
+def _is_refusal(status: int, code: object) -> bool:
+    """Tell the registry's own answer from that of a proxy or of another server.
+
+    A 404 for a path that does not exist carries no code or just 404; it proves nothing about
+    schemas, and taking it for an unknown one would throw away good records.
+    """
+    if status == 404:
+        return isinstance(code, int) and 40400 <= code < 40500
+    return status in {409, 422}
+
+
+def _missing(answer: Any) -> bool:
+    return isinstance(answer, _Refusal) and answer.status == 404
+
+
+def _quoted(subject: str) -> str:
+    return quote(subject, safe="")

@@ -1,0 +1,322 @@
+"""Bytes and schemas from strangers: whatever they are, a dict or an InvalidRecord, and soon."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import fastavro
+import pytest
+from avro_fakes import COMMAND, EVENT, StillClock, Wire, record, registry_over
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge.avro import codec as codec_module
+from bridge.avro.codec import MAX_BYTES, Codec
+from bridge.avro.registry import Registry
+from bridge.avro.subjects import subjects
+from bridge.errors import ConfigError, InvalidRecord, RegistryAway
+
+EVENTS = "missions.events-value"
+COMMANDS = "missions.commands-value"
+
+
+@dataclass
+class Bench:
+    wire: Wire
+    registry: Registry
+    clock: StillClock
+    codec: Codec
+
+    async def register(self, schema: str | dict[str, Any], subject: str = COMMANDS) -> bytes:
+        """Register a stranger's schema, whatever it is; the header of its records."""
+        await self.registry._ask("PUT", f"config/{subject}", {"compatibility": "NONE"})
+        text = schema if isinstance(schema, str) else json.dumps(schema)
+        return b"\0" + (await self.registry.register(subject, text)).to_bytes(4, "big")
+
+    async def refused(self, data: bytes | None, **how: Any) -> str:
+        with pytest.raises(InvalidRecord) as caught:
+            await self.codec.decode(COMMANDS, data, **how)
+        return caught.value.reason
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    wire, clock = Wire(), StillClock()
+    registry = registry_over(wire)
+    codec = Codec(registry, clock=clock)
+    for subject in (EVENTS, COMMANDS):
+        await codec.prepare(subject, subjects("missions")[subject].schema, register=True)
+    wire.requests.clear()
+    yield Bench(wire, registry, clock, codec)
+    await registry.aclose()
+
+
+async def test_each_kind_of_broken_bytes_has_its_reason(bench: Bench) -> None:
+    good = bench.codec.encode(COMMANDS, COMMAND)
+    assert await bench.refused(None) == "null_value"
+    assert await bench.refused(b"") == "truncated"
+    assert await bench.refused(b"\0\0\0") == "truncated"
+    assert await bench.refused(b"\1" + good[1:]) == "wrong_magic"
+    assert await bench.refused(b"{}") == "wrong_magic"
+    assert await bench.refused(good + b"\0") == "trailing_bytes"
+    assert await bench.refused(good + bytes(MAX_BYTES)) == "too_large"
+    assert await bench.refused(b"\0\0\0\x30\x39" + good[5:]) == "unknown_schema"
+    assert await bench.refused(b"\0\xff\xff\xff\xff" + good[5:]) == "unknown_schema"
+    assert await bench.refused(bench.codec.encode(EVENTS, EVENT)) == "foreign_schema"
+    assert await bench.refused(good[:5] + b"\x04\xff\xfe" + good[8:]) == "undecodable"
+
+
+async def test_a_record_cut_anywhere_is_refused(bench: Bench) -> None:
+    good = bench.codec.encode(COMMANDS, COMMAND)
+    for end in range(len(good)):
+        assert await bench.refused(good[:end]) == "truncated"
+
+
+async def test_a_schema_of_another_subject_is_foreign_though_it_would_fit(bench: Bench) -> None:
+    schema = subjects("missions")[COMMANDS].schema
+    elsewhere = json.loads(schema.text) | {"doc": "the same, elsewhere"}
+    header = await bench.register(elsewhere, "other-value")
+    assert (
+        await bench.refused(header + bench.codec.encode(COMMANDS, COMMAND)[5:]) == "foreign_schema"
+    )
+
+
+BOMBS = {
+    "items without bytes": (
+        record("MissionCommand", ("a", {"type": "array", "items": "null"})),
+        b"\x80\x80\x80\x80\x02\0",
+    ),
+    "recursion": (record("MissionCommand", ("a", ["null", "MissionCommand"])), b"\2" * 200_000),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+async def test_a_bomb_is_refused_unread(bench: Bench, bomb: str) -> None:
+    schema, data = BOMBS[bomb]
+    assert await bench.refused(await bench.register(schema) + data) == "foreign_schema"
+
+
+async def test_a_length_that_lies_reserves_no_memory(bench: Bench) -> None:
+    text = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"
+    assert await bench.refused(bench.codec.encode(COMMANDS, COMMAND)[:5] + text) == "truncated"
+    plan: Any = ("missionbridge.v1.AddSteps", {"steps": []})
+    empty = bench.codec.encode(COMMANDS, COMMAND | {"body": plan})
+    assert await bench.refused(empty[:-1] + text + b"\0" * 100_000) == "truncated"
+
+
+async def test_ten_thousand_unknown_ids_cost_a_few_requests(bench: Bench) -> None:
+    for schema_id in range(100, 10_100):
+        data = b"\0" + schema_id.to_bytes(4, "big") + b"x"
+        assert await bench.refused(data, received=bench.clock.time) == "unknown_schema"
+    assert len(bench.wire.requests) < 30
+
+
+async def test_without_a_time_of_receipt_a_listing_counts_for_a_second(bench: Bench) -> None:
+    for schema_id in range(100, 1_100):
+        assert await bench.refused(b"\0" + schema_id.to_bytes(4, "big")) == "unknown_schema"
+        bench.clock.time += 0.01
+    assert len(bench.wire.requests) < 10 * 30
+
+
+async def test_an_id_asked_for_too_early_is_known_once_it_is_registered(bench: Bench) -> None:
+    newer = json.loads(subjects("missions")[COMMANDS].schema.text) | {"doc": "newer"}
+    body = bench.codec.encode(COMMANDS, COMMAND)[5:]
+    expected = b"\0\0\0\0\3"
+    assert await bench.refused(expected + body, received=bench.clock.time) == "unknown_schema"
+    bench.clock.time += 0.001
+    assert await bench.register(newer) == expected
+    value = await bench.codec.decode(COMMANDS, expected + body, received=bench.clock.time)
+    assert value == COMMAND
+
+
+async def test_while_the_registry_is_away_nothing_is_judged(bench: Bench) -> None:
+    bench.wire.cut = True
+    assert await bench.codec.decode(COMMANDS, bench.codec.encode(COMMANDS, COMMAND)) == COMMAND
+    with pytest.raises(RegistryAway):
+        await bench.codec.decode(COMMANDS, b"\0\0\0\0\x09")
+
+
+async def test_a_registry_that_lost_our_schema_is_not_believed(bench: Bench) -> None:
+    bench.wire.server = Wire().server
+    with pytest.raises(RegistryAway, match="no longer lists our schema id 2"):
+        await bench.codec.decode(COMMANDS, b"\0\0\0\0\x09")
+
+
+async def test_an_id_that_changes_its_meaning_stops_everything(bench: Bench) -> None:
+    bench.wire.server = Wire().server
+    await bench.register(record("MissionCommand", ("a", "string")))
+    for subject in (EVENTS, COMMANDS):
+        await bench.register(subjects("missions")[subject].schema.text, subject)
+    with pytest.raises(ConfigError, match="schema id 1 another meaning"):
+        await bench.codec.decode(COMMANDS, b"\0\0\0\0\x09")
+
+
+BOUNDED = settings(
+    max_examples=300,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@BOUNDED
+@given(data=st.binary(max_size=200))
+async def test_random_bytes(bench: Bench, data: bytes) -> None:
+    await dict_or_invalid(bench, data)
+
+
+@BOUNDED
+@given(data=st.binary(max_size=200))
+async def test_random_bytes_behind_a_good_header(bench: Bench, data: bytes) -> None:
+    await dict_or_invalid(bench, bench.codec.encode(COMMANDS, COMMAND)[:5] + data)
+
+
+@BOUNDED
+@given(
+    at=st.integers(5, 80),
+    cut=st.integers(0, 12),
+    patch=st.binary(max_size=12),
+    branch=st.sampled_from(["CreatePlan", "StartRun"]),
+)
+async def test_good_records_with_a_hole(
+    bench: Bench, at: int, cut: int, patch: bytes, branch: str
+) -> None:
+    step = {"step_id": "s", "description": "d", "sequence": 1}
+    body = {"steps": [step] * 3} if branch == "CreatePlan" else {}
+    data = bench.codec.encode(COMMANDS, COMMAND | {"body": (f"missionbridge.v1.{branch}", body)})
+    await dict_or_invalid(bench, data[:at] + patch + data[at + cut :])
+
+
+async def dict_or_invalid(bench: Bench, data: bytes) -> None:
+    try:
+        value = await bench.codec.decode(COMMANDS, data, received=bench.clock.time)
+    except InvalidRecord:
+        return
+    assert set(value) == set(COMMAND)
+    assert isinstance(value["body"], tuple)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EOFError, IndexError, KeyError, MemoryError, OverflowError, RecursionError, UnicodeError],
+)
+async def test_whatever_fastavro_raises_is_an_invalid_record(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def explode(*_: Any, **__: Any) -> None:
+        raise error
+
+    good = bench.codec.encode(COMMANDS, COMMAND)
+    monkeypatch.setattr(codec_module, "schemaless_reader", explode)
+    assert await bench.refused(good) in {"truncated", "undecodable"}
+
+
+# Evolution: other versions of the schema under the same subject.
+
+
+def change(name: str, kind: Any = None) -> dict[str, Any]:
+    """Our command schema without a field, or with another type for it, or with one more."""
+    schema: dict[str, Any] = json.loads(subjects("missions")[COMMANDS].schema.text)
+    fields = [field for field in schema["fields"] if field["name"] != name or kind is not None]
+    for field in fields:
+        if field["name"] == name:
+            field["type"] = kind
+            field.pop("default", None)
+            break
+    else:
+        if kind is not None:
+            fields.insert(0, {"name": name, "type": kind})
+    return schema | {"fields": fields}
+
+
+def written(schema: dict[str, Any], value: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
+    return out.getvalue()
+
+
+START_RUN = record("StartRun", ("input", ["null", "string"]), ("metadata", ["null", "string"]))
+PAUSE_RUN = record("PauseRun")
+
+
+@pytest.mark.parametrize(
+    ("schema", "extra"),
+    [
+        (change("on_doubt"), {}),
+        (change("priority", "int"), {"priority": 3}),
+        (change("priority", {"type": "array", "items": "long"}), {"priority": [1, 2]}),
+        (change("command_id", {"type": "string", "avro.java.string": "String"}), {}),
+        (change("issued_at", "long"), {}),
+        (change("mission_id", "string"), {}),
+        (change("body", [json.loads(START_RUN), json.loads(PAUSE_RUN)]), {}),
+        (change("body", [json.loads(PAUSE_RUN), json.loads(START_RUN)]), {}),
+        (change("body", [json.loads(START_RUN)]), {}),
+        (change("body", json.loads(START_RUN)), {}),
+    ],
+    ids=[
+        "a field less",
+        "a field more",
+        "an array more",
+        "a Java client's strings",
+        "no logical type",
+        "a field that is always there",
+        "two branches",
+        "branches in another order",
+        "one branch",
+        "no union",
+    ],
+)
+async def test_commands_of_other_versions_are_read_as_ours(
+    bench: Bench, schema: dict[str, Any], extra: dict[str, Any]
+) -> None:
+    header = await bench.register(schema)
+    value = COMMAND | extra
+    body = next(field for field in schema["fields"] if field["name"] == "body")["type"]
+    if isinstance(body, dict):
+        value["body"] = COMMAND["body"][1]
+    assert await bench.codec.decode(COMMANDS, header + written(schema, value)) == COMMAND
+
+
+async def test_a_plan_written_with_a_schema_of_other_order_and_more_fields(bench: Bench) -> None:
+    step = {
+        "type": "record",
+        "name": "NewStep",
+        "fields": [
+            {"name": "note", "type": "string"},
+            {"name": "sequence", "type": "int"},
+            {"name": "step_id", "type": "string"},
+            {"name": "description", "type": "string"},
+        ],
+    }
+    add = record("AddSteps", ("steps", {"type": "array", "items": step}))
+    create = record("CreatePlan", ("steps", {"type": "array", "items": "NewStep"}))
+    schema = change("body", [json.loads(add), json.loads(create)])
+    header = await bench.register(schema)
+    steps = [{"note": "n", "sequence": 1, "step_id": "s", "description": "d"}]
+    value = COMMAND | {"body": ("missionbridge.v1.CreatePlan", {"steps": steps})}
+    read = await bench.codec.decode(COMMANDS, header + written(schema, value))
+    assert read["body"] == (
+        "missionbridge.v1.CreatePlan",
+        {
+            "steps": [
+                {
+                    "step_id": "s",
+                    "description": "d",
+                    "sequence": 1,
+                    "parent_step_id": None,
+                    "metadata": None,
+                }
+            ]
+        },
+    )
+
+
+async def test_a_verb_that_we_do_not_know_yet_is_undecodable(bench: Bench) -> None:
+    schema = change("body", [json.loads(record("Teleport")), json.loads(START_RUN)])
+    header = await bench.register(schema)
+    value = COMMAND | {"body": ("missionbridge.v1.Teleport", {})}
+    assert await bench.refused(header + written(schema, value)) == "undecodable"
