@@ -1,0 +1,250 @@
+"""Who works on a source, and how it is taken over, kept and given up.
+
+The group's lease says who is alive and should work; the producer's epoch says who can write. A
+new owner opens its producer first, which fences the one before, then commits a claim and reads
+the checkpoint until it sees that claim: an end offset would not do, because a foreign open
+transaction can hold it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import random
+import uuid
+from collections import deque
+from typing import Any, Final
+
+from bridge import telemetry
+from bridge.avro.codec import Codec
+from bridge.clock import Clock
+from bridge.config import Settings, SourceSettings
+from bridge.errors import (
+    AccessError,
+    Again,
+    ApiRejected,
+    Fenced,
+    GaveUp,
+    KafkaAway,
+    RateLimited,
+    TransactionLost,
+)
+from bridge.health import Health
+from bridge.kafka.client import KafkaClient
+from bridge.kafka.consumer import read_partition
+from bridge.kafka.lease import Lease
+from bridge.kafka.producer import Writer
+from bridge.missions.access import AccessGate
+from bridge.missions.client import MissionsClient
+from bridge.source import checkpoint as state
+from bridge.source.enrich import MissionIndex
+from bridge.source.poller import Poller
+from bridge.source.publish import Layout, Publisher
+
+RESETS: Final = 3
+RESET_SECONDS: Final = 300.0
+"""More than RESETS lost transactions within so many seconds: end the process."""
+
+STEP_TIMEOUT: Final = 45.0
+"""Seconds for one step with Kafka; less than the transaction time-out of 60."""
+
+LONGEST_WAIT: Final = 30.0
+"""Seconds between two tries at most while the API or Kafka is away."""
+
+
+class Source:
+    """One account's feed: stands by until the lease is ours, then works until it is not."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: SourceSettings,
+        *,
+        kafka: KafkaClient,
+        client: MissionsClient,
+        gate: AccessGate,
+        codec: Codec,
+        lease: Lease,
+        layout: Layout,
+        clock: Clock,
+        health: Health,
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._kafka = kafka
+        self._client = client
+        self._gate = gate
+        self._codec = codec
+        self._lease = lease
+        self._layout = layout
+        self._clock = clock
+        self._health = health
+        self._part = f"source {source.name}"
+        self._resets: deque[float] = deque()
+        self._failures = 0
+        self._poller: Poller | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work whenever the lease is ours, until `stop`.
+
+        Raises StateError and ConfigError when stored state does not fit, GaveUp after too many
+        lost transactions.
+        """
+        telemetry.ownership("source", self._source.name, 0)
+        self._health.unready(self._part, "starting")
+        while not stop.is_set():
+            self._beat(self._source.poll_interval)
+            if not self._leased():
+                self._health.ready(self._part)
+                await self._clock.sleep(0.1, stop)
+                continue
+            try:
+                await self._own(stop)
+            except Fenced:
+                await self._stand_by(stop)
+            except TransactionLost as error:
+                self._count_reset(error)
+            except Again as error:
+                await self._wait(error, stop)
+        self._health.forget(self._part)
+
+    def status(self) -> dict[str, Any]:
+        """Return what /status shows of this source; times in microseconds UTC."""
+        poller = self._poller
+        if poller is None:
+            return {"name": self._source.name, "state": "standing by"}
+        position = poller.checkpoint.position
+        return {
+            "name": self._source.name,
+            "state": "climbing" if position.climb else "tailing",
+            "published": poller.checkpoint.published,
+            "late": poller.checkpoint.late,
+            "frontier": position.frontier,
+            "climb_low": position.climb.low if position.climb else None,
+            "fresh_until": poller.fresh_until,
+            "remembered": len(poller.checkpoint.seen),
+        }
+
+    def _leased(self) -> bool:
+        return self._layout.checkpoint_partition in self._lease.owned
+
+    async def _own(self, stop: asyncio.Event) -> None:
+        """Take the source over and work on it until asked to stop or the lease is gone."""
+        name = self._source.name
+        transactional_id = (
+            self._settings.transactional_id_source(name)
+            if self._settings.delivery == "exactly_once"
+            else None
+        )
+        writer = await Writer.open(
+            self._kafka, transactional_id, role="source", clock=self._clock, timeout=STEP_TIMEOUT
+        )
+        try:
+            origin = f"{self._settings.api.base_url}/ai/missions"
+            publisher = Publisher(self._codec, self._layout, origin)
+            checkpoint = await self._read_back(writer, publisher)
+            telemetry.ownership("source", name, 1)
+            self._poller = Poller(
+                self._source,
+                self._client,
+                self._clock,
+                MissionIndex(self._client, self._clock, name),
+                publisher,
+                writer,
+                checkpoint,
+                lambda: self._leased() and not stop.is_set(),
+            )
+            while self._leased() and not stop.is_set():
+                await self._step(self._poller, stop)
+        finally:
+            if self._poller is not None:
+                telemetry.ownership("source", name, 0)
+            self._poller = None
+            await writer.close()
+
+    async def _step(self, poller: Poller, stop: asyncio.Event) -> None:
+        """Take one turn, and wait as its outcome says."""
+        if not await self._gate.wait_open(stop):
+            return
+        self._beat(STEP_TIMEOUT + self._settings.api.timeout)
+        try:
+            more = await poller.turn()
+        except AccessError as error:
+            self._gate.refuse(error)
+        except (KafkaAway, TransactionLost):
+            raise
+        except (Again, ApiRejected) as error:
+            await self._wait(error, stop)
+        else:
+            self._failures = 0
+            self._health.ready(self._part)
+            if not more:
+                await self._clock.sleep(self._source.poll_interval, stop)
+
+    async def _read_back(self, writer: Writer, publisher: Publisher) -> state.Checkpoint:
+        """Commit a claim and read the checkpoint until it is seen."""
+        name, topic = self._source.name, self._layout.checkpoint
+        claim = f"claim/{name}/{uuid.uuid4()}"
+        owner = f"{platform.node()}/{os.getpid()}"
+        value = self._codec.encode(f"{topic}-value", state.claim_record(owner, self._clock.now()))
+        await writer.commit([publisher.state(claim, value)])
+        live: dict[str, dict[str, Any]] = {}
+        records = read_partition(
+            self._kafka,
+            topic,
+            self._layout.checkpoint_partition,
+            until=lambda record: record.key == claim.encode(),
+            timeout=STEP_TIMEOUT,
+        )
+        async for record in records:
+            key = (record.key or b"").decode("utf-8", "replace")
+            if not state.concerns(name, key):
+                continue
+            if record.value is None:
+                live.pop(key, None)
+            else:
+                live[key] = await self._codec.decode(f"{topic}-value", record.value)
+        old_claims = [publisher.state(k, None) for k in live if k.startswith("claim/")]
+        checkpoint = state.read_back(name, self._feed(), live)
+        await writer.commit(old_claims)
+        return checkpoint
+
+    def _feed(self) -> str:
+        """Return the identity of the feed, which the checkpoint must be of."""
+        return state.digest(self._settings.api.base_url, self._source.name).hex()
+
+    async def _stand_by(self, stop: asyncio.Event) -> None:
+        """After being fenced: wait until the group has decided anew, then for a random moment.
+
+        Two owners that took the source back at once would fence each other for ever.
+        """
+        limit = self._clock.monotonic() + self._settings.kafka.session_timeout * 1.5
+        while self._leased() and self._clock.monotonic() < limit and not stop.is_set():
+            self._beat(1)
+            await self._clock.sleep(0.1, stop)
+        await self._clock.sleep(random.uniform(0, 2), stop)
+
+    async def _wait(self, error: Exception, stop: asyncio.Event) -> None:
+        """Wait after a failure, longer each time, and say why the source is not ready."""
+        self._health.unready(self._part, str(error))
+        telemetry.dependency_away(self._part, str(error))
+        longest = min(LONGEST_WAIT, 0.5 * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        wait = error.wait if isinstance(error, RateLimited) and error.wait else longest
+        self._beat(wait + 1)
+        await self._clock.sleep(wait * random.uniform(0.75, 1), stop)
+
+    def _count_reset(self, error: TransactionLost) -> None:
+        now: float = self._clock.monotonic()
+        self._resets.append(now)
+        while self._resets[0] < now - RESET_SECONDS:
+            self._resets.popleft()
+        if len(self._resets) > RESETS:
+            raise GaveUp(
+                f"{self._part}: {len(self._resets)} transactions were lost within "
+                f"{RESET_SECONDS:.0f} s, the last one: {error}. Restart; nothing is lost"
+            ) from error
+
+    def _beat(self, seconds: float) -> None:
+        self._health.beat(self._part, seconds + 60)

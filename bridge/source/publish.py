@@ -1,0 +1,130 @@
+"""The records of one batch: events, dead letters and the checkpoint that speaks of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from bridge import telemetry
+from bridge.avro.codec import Codec
+from bridge.avro.headers import cloud_event, dead_letter
+from bridge.clock import Micros
+from bridge.config import Settings
+from bridge.errors import InvalidRecord
+from bridge.kafka.partition import murmur2
+from bridge.kafka.producer import RECORD_BYTES, Record
+from bridge.missions.models import Event
+from bridge.source import convert
+from bridge.source.checkpoint import Batch, Checkpoint, Fresh
+
+STUB_BYTES: Final = 4096
+"""How much of a record that is too large its dead letter carries."""
+
+EVENT_TYPE: Final = "com.telnyx.mission.event."
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Topics of a source, how many partitions its events have, and where its checkpoint lives."""
+
+    events: str
+    dead_letters: str
+    checkpoint: str
+    event_partitions: int
+    checkpoint_partition: int
+
+    @classmethod
+    def of(cls, settings: Settings, source: str, *, events: int, checkpoints: int) -> Layout:
+        """Return the layout of a source, given the partition counts of the two topics."""
+        return cls(
+            settings.topic("events"),
+            settings.topic("events.dlq"),
+            settings.topic("checkpoint"),
+            events,
+            murmur2(source.encode(), checkpoints),
+        )
+
+
+class Publisher:
+    """Turns batches into records; `origin` is what CloudEvents call the source."""
+
+    def __init__(self, codec: Codec, layout: Layout, origin: str) -> None:
+        self._codec = codec
+        self._layout = layout
+        self._origin = origin
+
+    def records(
+        self,
+        checkpoint: Checkpoint,
+        batch: Batch,
+        mission_of: Callable[[str], str | None],
+        now: Micros,
+    ) -> list[Record]:
+        """Return all records of the transaction; the checkpoint's come last."""
+        events = [self._event(one, mission_of(one.item.run_id), now) for one in batch.fresh]
+        state = [
+            self.state(key, None if value is None else self._encode("checkpoint", value))
+            for key, value in checkpoint.records(batch)
+        ]
+        return events + state
+
+    def state(self, key: str, value: bytes | None) -> Record:
+        """Return a record for the checkpoint partition of this source."""
+        layout = self._layout
+        return Record(layout.checkpoint, layout.checkpoint_partition, key.encode(), value)
+
+    def _encode(self, short: str, value: dict[str, object]) -> bytes:
+        topic = {"checkpoint": self._layout.checkpoint, "events": self._layout.events}[short]
+        return self._codec.encode(f"{topic}-value", value)
+
+    def _event(self, one: Fresh, mission_id: str | None, now: Micros) -> Record:
+        """Return an event's record, or its dead letter where it cannot be converted."""
+        try:
+            return self._convert(one, mission_id, now)
+        except InvalidRecord as error:
+            return self._dead(one, error, now)
+        except UnicodeEncodeError as error:
+            return self._dead(one, InvalidRecord("unencodable", str(error)), now)
+
+    def _convert(self, one: Fresh, mission_id: str | None, now: Micros) -> Record:
+        fields = convert.record(one, mission_id, now)
+        key = fields["run_id"].encode()
+        headers = cloud_event(
+            id=f"{fields['run_id']}/{fields['event_id']}",
+            source=self._origin,
+            type=EVENT_TYPE + fields["type"],
+            time=fields["timestamp"],
+            subject=fields["run_id"],
+        )
+        partition = murmur2(key, self._layout.event_partitions)
+        value = self._encode("events", fields)
+        record = Record(self._layout.events, partition, key, value, headers)
+        if record.size > RECORD_BYTES:
+            raise InvalidRecord("too_large", f"{record.size} bytes, Kafka takes {RECORD_BYTES}")
+        return record
+
+    def _dead(self, one: Fresh, error: InvalidRecord, now: Micros) -> Record:
+        row = one.item.row
+        telemetry.dead_letter("events", error.reason)
+        headers = dead_letter(stage="VALUE_CONVERTER", error=error, failed_at=now)
+        run_id = row.run_id if isinstance(row, Event) else ""
+        key = run_id.encode("utf-8", "backslashreplace") or None
+        value = convert.original(row).encode("utf-8", "surrogatepass")
+        record = Record(self._layout.dead_letters, 0, key, value, headers)
+        if record.size <= RECORD_BYTES:
+            return record
+        return Record(self._layout.dead_letters, 0, (key or b"")[:STUB_BYTES], stub(value), headers)
+
+
+def stub(value: bytes) -> bytes:
+    """Return what a dead letter carries of a value too large for it: digest, length, beginning."""
+    about = {
+        "stub": True,
+        "sha256": hashlib.sha256(value).hexdigest(),
+        "length": len(value),
+        "begins": value[:STUB_BYTES].decode("utf-8", "replace"),
+    }
+    return json.dumps(about, ensure_ascii=False).encode()

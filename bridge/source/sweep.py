@@ -1,0 +1,373 @@
+"""One pass over the feed, as pure code: it asks for windows, is given pages, and decides.
+
+The feed is a list without cursor: offsets shift while it is read, because events are inserted and
+deleted between two requests. What makes a pass sound is the link rule: in a list sorted by time
+nothing can hide between two windows if the later one shows an item strictly beyond the boundary of
+the earlier one. So windows are made to overlap, an unlinked window is never used, and the end of
+the feed is only believed when the next page is empty twice.
+
+A pass is a generator. It yields `Ask` and is sent a `Window`; it yields `Found` and is sent
+nothing. Whoever drives it does the I/O. Words used here:
+
+- window: one page request, the offsets [offset, offset + size) of the list, newest item first;
+- low: everything older than it is published, so a climb links by items below it;
+- stop: a sweep may end below it, because everything older was settled before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias, TypeVar
+
+from bridge.clock import Micros
+
+BEGINNING: Micros = -(2**63)
+"""Older than any event: the `stop` of a source that wants everything."""
+
+FORWARD_WINDOWS = 8
+"""A forward pass over more windows than this is a backlog: it is climbed, in bounded memory."""
+
+SLACK = 3
+"""How many items two windows overlap at least, so that a small shift does not unlink them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of the feed: when it happened, who it is, and the row itself, not looked at here."""
+
+    at: Micros
+    digest: bytes
+    run_id: str
+    row: object
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A page request; `page` counts from 1."""
+
+    page: int
+    size: int
+
+    @property
+    def offset(self) -> int:
+        """Offset of the window's first item."""
+        return (self.page - 1) * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The answer to one `Ask`: items newest first, and a lower bound of the server's clock."""
+
+    ask: Ask
+    items: Sequence[Item]
+    server_time: Micros
+    total: int
+
+    @property
+    def end(self) -> int:
+        """Offset behind the window's last item."""
+        return self.ask.offset + len(self.items)
+
+    @property
+    def oldest(self) -> Micros:
+        """Timestamp of the last item."""
+        return self.items[-1].at
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the items really are sorted, newest first."""
+        return all(a.at >= b.at for a, b in pairwise(self.items))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Items of a climb, oldest first; once they are committed, the climb goes on from `low`.
+
+    `newest` is the newest timestamp so far that is not beyond the time at which the climb began.
+    """
+
+    items: list[Item]
+    low: Micros
+    newest: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a pass came to.
+
+    `items` are oldest first (empty for a climb, which yields them). `complete` says that nothing
+    at or above `stop` was left unread, so the frontier may move. `gap` says that the proven end
+    of the feed did not reach down to `stop`: items may have fallen off before they were read.
+    """
+
+    items: list[Item]
+    server_time: Micros
+    newest: Micros | None
+    complete: bool
+    gap: bool = False
+    backlog: bool = False
+    is_sorted: bool = True
+    total: int = 0
+
+
+T = TypeVar("T")
+Reading: TypeAlias = Generator[Ask | Found, Window, T]
+
+
+def oldest_first(items: Sequence[Item]) -> list[Item]:
+    """Sort by time; ties in the reverse of the order in which the feed listed them."""
+    upwards = items[::-1]
+    return sorted(upwards, key=lambda item: item.at)
+
+
+def newest_not_beyond(items: Sequence[Item], limit: Micros) -> Micros | None:
+    """Return the newest timestamp that is not beyond `limit`: a future-dated item says nothing."""
+    return max((item.at for item in items if item.at <= limit), default=None)
+
+
+def window_from(offset: int, largest: int) -> Ask:
+    """Choose page and size so that the window begins at `offset` or shortly before it."""
+    sizes = range(max(1, largest // 2), largest + 1)
+    size = max(sizes, key=lambda s: s - offset % s)
+    return Ask(offset // size + 1, size)
+
+
+def window_around(offset: int, largest: int, below: int) -> Ask:
+    """Choose page and size so that `offset` lies near the end, with `below` items after it."""
+    sizes = range(max(1, largest // 2), largest + 1)
+    fitting = [s for s in sizes if s - offset % s > below]
+    if fitting:
+        size = max(fitting, key=lambda s: offset % s)
+    else:
+        size = max(sizes, key=lambda s: s - offset % s)
+    return Ask(offset // size + 1, size)
+
+
+def forward(
+    stop: Micros, largest: int, known: Callable[[bytes], bool], *, deep: bool
+) -> Reading[Swept]:
+    """Read from the newest item down, through linked windows.
+
+    A deep pass ends below `stop`. A shallow one ends, besides, at the first window whose oldest
+    item is known: it finds what is new with one request and never moves the frontier. Too many
+    windows, or a run of equal timestamps longer than a window, are a backlog, to be climbed. A
+    list that is not sorted by time is read to its end.
+    """
+    window = first = yield Ask(1, largest)
+    found: dict[bytes, Item] = {}
+    back = SLACK
+
+    def swept(*, complete: bool = False, end: bool = False, backlog: bool = False) -> Swept:
+        items = oldest_first(list(found.values()))
+        return Swept(
+            items,
+            first.server_time,
+            newest_not_beyond(items, first.server_time),
+            complete,
+            gap=end and stop > BEGINNING and not any(item.at < stop for item in items),
+            backlog=backlog,
+            total=first.total,
+        )
+
+    for _ in range(FORWARD_WINDOWS):
+        if not window.is_sorted:
+            return (yield from _to_the_end(first, found, window))
+        found.update((item.digest, item) for item in window.items)
+        if window.items and window.oldest < stop:
+            return swept(complete=True)
+        if not deep and window.items and known(window.items[-1].digest):
+            return swept()
+        if len(window.items) < window.ask.size and (yield from _is_end(window.ask)):
+            return swept(complete=True, end=True)
+        below, back = yield from _next_below(window, largest, back)
+        if below is None:
+            break
+        window = below
+    return swept(backlog=True)
+
+
+def _next_below(window: Window, largest: int, back: int) -> Reading[tuple[Window | None, int]]:
+    """Read the window that follows `window` and is linked to it; step back until one is.
+
+    Returns it with the overlap to try next time, or None where a run of equal timestamps leaves
+    no room for a link and new items in one window.
+    """
+    newer = sum(1 for item in window.items if item.at > window.oldest)
+    if newer == 0 and window.items:
+        return None, back
+    start = window.ask.offset + max(newer - 1, 0)
+    while True:
+        ask = window_from(max(0, start - back), largest)
+        if window.items and ask.offset + ask.size <= window.end:
+            return None, SLACK
+        below = yield ask
+        if ask.offset == 0 or any(item.at > window.oldest for item in below.items):
+            return below, max(SLACK, back // 2)
+        back = min(back * 4, max(start, SLACK))
+
+
+def _is_end(ask: Ask) -> Reading[bool]:
+    """Ask for the page after `ask` twice: only an empty answer both times is the end."""
+    for _ in range(2):
+        window = yield Ask(ask.page + 1, ask.size)
+        if window.items:
+            return False
+    return True
+
+
+def _to_the_end(first: Window, found: dict[bytes, Item], window: Window) -> Reading[Swept]:
+    """Read on to the end of a list that is not sorted by time; links prove nothing in it."""
+    largest = first.ask.size
+    while True:
+        found.update((item.digest, item) for item in window.items)
+        if len(window.items) < window.ask.size and (yield from _is_end(window.ask)):
+            break
+        behind = window.ask.offset + window.ask.size
+        window = yield window_from(max(0, behind - SLACK), largest)
+    items = oldest_first(list(found.values()))
+    return Swept(
+        items,
+        first.server_time,
+        newest_not_beyond(items, first.server_time),
+        complete=False,
+        is_sorted=False,
+        total=first.total,
+    )
+
+
+def locate(low: Micros, largest: int, total: int) -> Reading[int]:
+    """Return about where the items older than `low` begin; `total` is only a hint.
+
+    Nothing rests on the answer being right: the climb that begins there looks for itself.
+    """
+    above, below = 0, None
+    page = max(1, -(-total // largest))
+    while below is None or below - above > 1:
+        window = yield Ask(page, largest)
+        newer = sum(1 for item in window.items if item.at >= low)
+        if window.items and newer == len(window.items):
+            above = page
+        elif newer:
+            return window.ask.offset + newer
+        else:
+            below = page
+        page = page * 2 if below is None else max((above + below) // 2, 1)
+    return above * largest
+
+
+class _Climb:
+    """The state of one climb: from the items older than `low` up to the time at which it began."""
+
+    def __init__(self, low: Micros, began: Micros, largest: int) -> None:
+        self.low = low
+        self.began = began
+        self.largest = largest
+        self.newest = low if BEGINNING < low <= began else None
+        self.gap = False
+        self._below = SLACK
+        self._step = largest // 2
+
+    def result(self, *, complete: bool, is_sorted: bool = True) -> Swept:
+        return Swept([], self.began, self.newest, complete, gap=self.gap, is_sorted=is_sorted)
+
+    def linked(self, offset: int) -> Reading[tuple[Window, int]]:
+        """Read a window that shows an item older than `low`, or the proven end.
+
+        Returns it with the number of its items that are not older.
+        """
+        while True:
+            window = yield window_around(offset, self.largest, self._below)
+            newer = sum(1 for item in window.items if item.at >= self.low)
+            if newer < len(window.items) and (newer or not window.ask.offset):
+                self._below = max(SLACK, self._below * 3 // 4)
+                self._step = self.largest // 2
+                return window, newer
+            if newer < len(window.items):
+                offset = window.ask.offset - 1
+            elif len(window.items) < window.ask.size and (yield from _is_end(window.ask)):
+                if window.items or not window.ask.offset:
+                    self.gap = self.low > BEGINNING and bool(window.items)
+                    return window, newer
+                offset = max(0, window.ask.offset - self.largest // 2)
+            else:
+                offset = window.ask.offset + window.ask.size + self._step
+                self._step *= 2
+                self._below = min(self._below * 4, self.largest // 2)
+
+    def through_ties(self, window: Window, newer: int) -> Reading[Window]:
+        """Read a run of items at `low` that is longer than a window, until two passes add nothing.
+
+        Membership proves nothing here, as equal timestamps may be listed in another order each
+        time; so the run is read by position, from its older end up, again and again.
+        Returns the window above the run, which shows something newer or is the first of the list.
+        """
+        seen: set[bytes] = set()
+        quiet = 0
+        while quiet < 2:
+            bottom = window.ask.offset + newer
+            added: list[Item] = []
+            above: Window | None = window
+            while above is not None:
+                window = above
+                ties = [i for i in window.items if i.at == self.low and i.digest not in seen]
+                seen.update(item.digest for item in ties)
+                added += ties
+                if not window.ask.offset or any(item.at > self.low for item in window.items):
+                    break
+                above = yield from self._above(window, seen)
+            if added:
+                yield Found(oldest_first(added), self.low, self.newest)
+            quiet = 0 if added or above is None else quiet + 1
+            if quiet < 2:
+                window, newer = yield from self.linked(bottom)
+                if not window.ask.offset or window.items[0].at > self.low:
+                    break
+        return window
+
+    def _above(self, window: Window, seen: set[bytes]) -> Reading[Window | None]:
+        """Read the window above `window`: one that shows something seen, or older than the run.
+
+        None where there is no such window any more, because the list was cut down meanwhile.
+        """
+        offset = window.ask.offset - 1
+        while True:
+            above = yield window_around(offset, self.largest, SLACK)
+            if any(i.at < self.low or i.digest in seen for i in above.items):
+                return above
+            if not above.items:
+                return None
+            offset = above.ask.offset + above.ask.size
+
+    def publish(self, items: Sequence[Item]) -> Generator[Ask | Found, Window, None]:
+        """Hand out items newer than everything before, and raise `low` to the newest of them."""
+        self.low = max(self.low, items[0].at)
+        newest = newest_not_beyond(items, self.began)
+        self.newest = newest if newest is not None else self.newest
+        yield Found(oldest_first(items), self.low, self.newest)
+
+
+def climb(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept]:
+    """Read from the items older than `low` up to the newest, handing them out oldest first.
+
+    Ends when `low` passes `began`, the server's time when the climb began, or at the top of the
+    list. Whoever drives it stores the `low` of each `Found` with its items: from there a new
+    climb goes on.
+    """
+    state = _Climb(low, began, largest)
+    offset = yield from locate(low, largest, total)
+    while True:
+        window, newer = yield from state.linked(offset)
+        if not window.is_sorted:
+            return state.result(complete=False, is_sorted=False)
+        fresh = window.items[:newer]
+        if fresh and window.ask.offset and fresh[0].at == state.low:
+            window = yield from state.through_ties(window, newer)
+            fresh = [item for item in window.items if item.at >= state.low]
+        if fresh:
+            yield from state.publish(fresh)
+        if not window.ask.offset or state.low > began:
+            return state.result(complete=True)
+        top = sum(1 for item in window.items if item.at >= state.low)
+        offset = window.ask.offset + top
