@@ -1,0 +1,112 @@
+"""The command line: `mission-bridge`. Each command is thin and returns its exit code.
+
+Exit codes: 0 done; 1 a difference or a failed command; 64 usage; 70 gave up; 75 a dependency could
+not be reached; 78 configuration. This module alone turns errors into them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from bridge import __version__
+from bridge.cli import schemas, topics
+from bridge.cli.run import run
+from bridge.cli.send import send
+from bridge.cli.simulate import simulate
+from bridge.cli.tail import tail
+from bridge.errors import (
+    EXIT_DIFFERENCE,
+    EXIT_GAVE_UP,
+    EXIT_OK,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    Again,
+    BridgeError,
+    ConfigError,
+    Never,
+)
+
+PROGRAM = "mission-bridge"
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Telnyx AI Missions to Apache Kafka and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # it may print locals, and among them keys
+)
+app.command()(run)
+app.command()(tail)
+app.command()(send)
+app.command()(simulate)
+app.add_typer(topics.group, name="topics")
+app.add_typer(schemas.group, name="schemas")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Telnyx AI Missions to Apache Kafka and back."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; what went wrong is on stderr."""
+    try:
+        code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        return _usage(error)
+    except BridgeError as error:
+        return _explain(error)
+    return code if isinstance(code, int) else EXIT_OK
+
+
+def exit_code(error: BridgeError) -> int:
+    """Return the exit code that an error stands for when nothing handled it before."""
+    match error:
+        case Again():
+            return EXIT_UNAVAILABLE
+        case Never():
+            return EXIT_DIFFERENCE
+    code = getattr(error, "exit_code", EXIT_GAVE_UP)
+    return code if isinstance(code, int) else EXIT_GAVE_UP
+
+
+def _usage(error: typer.TyperException) -> int:
+    """Say what is wrong with the command line and where help is."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else PROGRAM
+    message = error.format_message()
+    for prefix in ("Invalid value: ", "Value error, "):
+        message = message.replace(prefix, "")
+    if message.startswith("Usage:"):  # a group without a command: the message is its help
+        typer.echo(message, err=True)
+    else:
+        typer.echo(f"{path}: {message}", err=True)
+        typer.echo(f"`{path} --help` shows what there is", err=True)
+    return EXIT_USAGE
+
+
+def _explain(error: BridgeError) -> int:
+    """Say on stderr what went wrong, each problem of a list on a line of its own."""
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        typer.echo(f"{PROGRAM}: {len(error.problems)} problems with the configuration:", err=True)
+        for problem in error.problems:
+            typer.echo(f"  - {problem}", err=True)
+    else:
+        typer.echo(f"{PROGRAM}: {error}", err=True)
+    return exit_code(error)

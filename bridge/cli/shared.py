@@ -1,0 +1,58 @@
+"""What several commands need: their common options, their settings, and words on stdout."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bridge.avro.registry import Registry
+from bridge.config import Need, RegistrySettings, Settings, load_settings
+from bridge.telemetry import configure_logging
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+
+
+def load(config: Path | None, *needs: Need) -> Settings:
+    """Return the settings, of which only the named branches need be complete; start logging."""
+    settings = load_settings(config, frozenset(needs))
+    configure_logging(settings.log.level, settings.log.format)
+    return settings
+
+
+def open_registry(settings: RegistrySettings) -> Registry:
+    """Return a client of the schema registry."""
+    return Registry(
+        settings.url, basic_auth=settings.basic_auth, bearer_token=settings.bearer_token
+    )
+
+
+def say_json(value: Mapping[str, Any]) -> None:
+    """Write one JSON object on a line of its own; bytes are base64."""
+    typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_base64))
+
+
+def printable(text: str) -> str:
+    """Return a text that cannot play tricks on a terminal: escapes instead of control characters.
+
+    Records hold what anyone on the API's side wrote.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in text
+    )
+
+
+def _base64(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{type(value).__name__} is no JSON type")
