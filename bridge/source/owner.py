@@ -96,7 +96,7 @@ class Source:
         while not stop.is_set():
             self._beat(self._source.poll_interval)
             if not self._leased():
-                self._health.ready(self._part)
+                self._show_standing_by()
                 await self._clock.sleep(0.1, stop)
                 continue
             try:
@@ -125,6 +125,12 @@ class Source:
             "fresh_until": poller.fresh_until,
             "remembered": len(poller.checkpoint.seen),
         }
+
+    def _show_standing_by(self) -> None:
+        if self._lease.joined:
+            self._health.ready(self._part)
+        else:
+            self._health.unready(self._part, "joining the group that shares the sources")
 
     def _leased(self) -> bool:
         return self._layout.checkpoint_partition in self._lease.owned
@@ -155,6 +161,7 @@ class Source:
                 checkpoint,
                 lambda: self._leased() and not stop.is_set(),
             )
+            self._health.ready(self._part)
             while self._leased() and not stop.is_set():
                 await self._step(self._poller, stop)
         finally:

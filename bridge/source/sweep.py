@@ -32,6 +32,15 @@ FORWARD_WINDOWS = 8
 SLACK = 3
 """How many items two windows overlap at least, so that a small shift does not unlink them."""
 
+PATIENCE = 100
+"""After so many requests in vain a climb gives up on links, and the list is read to its end."""
+
+QUIET = 2
+"""So many passes over a run of equal timestamps must add nothing ..."""
+
+QUIET_UNSTABLE = 8
+"""... and so many once a pass again showed something new: they are listed in a changing order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -97,7 +106,7 @@ class Found:
 class Swept:
     """What a pass came to.
 
-    `items` are oldest first (empty for a climb, which yields them). `complete` says that nothing
+    `items` are oldest first (empty for a climb that succeeds: it yields them). `complete` says that nothing
     at or above `stop` was left unread, so the frontier may move. `gap` says that the proven end
     of the feed did not reach down to `stop`: items may have fallen off before they were read.
     """
@@ -152,8 +161,9 @@ def forward(
 
     A deep pass ends below `stop`. A shallow one ends, besides, at the first window whose oldest
     item is known: it finds what is new with one request and never moves the frontier. Too many
-    windows, or a run of equal timestamps longer than a window, are a backlog, to be climbed. A
-    list that is not sorted by time is read to its end.
+    windows, or a run of equal timestamps longer than a window, are a backlog, to be climbed; so is
+    a first read of a list that says it is long. A list that is not sorted by time is read to its
+    end.
     """
     window = first = yield Ask(1, largest)
     found: dict[bytes, Item] = {}
@@ -171,9 +181,11 @@ def forward(
             total=first.total,
         )
 
+    if stop == BEGINNING and first.total > FORWARD_WINDOWS * largest:
+        return swept(backlog=True)
     for _ in range(FORWARD_WINDOWS):
         if not window.is_sorted:
-            return (yield from _to_the_end(first, found, window))
+            return (yield from _to_the_end(first, window, found))
         found.update((item.digest, item) for item in window.items)
         if window.items and window.oldest < stop:
             return swept(complete=True)
@@ -217,22 +229,30 @@ def _is_end(ask: Ask) -> Reading[bool]:
     return True
 
 
-def _to_the_end(first: Window, found: dict[bytes, Item], window: Window) -> Reading[Swept]:
-    """Read on to the end of a list that is not sorted by time; links prove nothing in it."""
+def _to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Reading[Swept]:
+    """Read on from `window` to the end of a list in which links prove nothing, or cannot be had.
+
+    What is found is worth publishing, but nothing is proven: the pass is not complete.
+    """
     largest = first.ask.size
+    is_sorted = True
     while True:
+        is_sorted = is_sorted and window.is_sorted
         found.update((item.digest, item) for item in window.items)
         if len(window.items) < window.ask.size and (yield from _is_end(window.ask)):
             break
         behind = window.ask.offset + window.ask.size
-        window = yield window_from(max(0, behind - SLACK), largest)
+        ask = window_from(max(0, behind - SLACK), largest)
+        if ask.offset + ask.size <= behind:
+            ask = window_from(behind, largest)
+        window = yield ask
     items = oldest_first(list(found.values()))
     return Swept(
         items,
         first.server_time,
         newest_not_beyond(items, first.server_time),
         complete=False,
-        is_sorted=False,
+        is_sorted=is_sorted,
         total=first.total,
     )
 
@@ -242,9 +262,13 @@ def locate(low: Micros, largest: int, total: int) -> Reading[int]:
 
     Nothing rests on the answer being right: the climb that begins there looks for itself.
     """
-    above, below = 0, None
-    page = max(1, -(-total // largest))
-    while below is None or below - above > 1:
+    if not total:
+        total = (yield Ask(1, largest)).total
+    if low == BEGINNING:
+        return total
+    above, below = 0, -(-total // largest) + 1
+    while below - above > 1:
+        page = (above + below) // 2
         window = yield Ask(page, largest)
         newer = sum(1 for item in window.items if item.at >= low)
         if window.items and newer == len(window.items):
@@ -253,8 +277,11 @@ def locate(low: Micros, largest: int, total: int) -> Reading[int]:
             return window.ask.offset + newer
         else:
             below = page
-        page = page * 2 if below is None else max((above + below) // 2, 1)
     return above * largest
+
+
+class _NoLinks(Exception):
+    """The list is not sorted, or its windows do not link: it cannot be climbed."""
 
 
 class _Climb:
@@ -264,21 +291,27 @@ class _Climb:
         self.low = low
         self.began = began
         self.largest = largest
-        self.newest = low if BEGINNING < low <= began else None
+        self.newest = min(low, began) if low > BEGINNING else None
         self.gap = False
         self._below = SLACK
         self._step = largest // 2
+        self._patience = PATIENCE
 
-    def result(self, *, complete: bool, is_sorted: bool = True) -> Swept:
-        return Swept([], self.began, self.newest, complete, gap=self.gap, is_sorted=is_sorted)
+    def _read(self, ask: Ask) -> Reading[Window]:
+        """Read a window. Raises _NoLinks where it is not sorted, or nothing was won for long."""
+        self._patience -= 1
+        window = yield ask
+        if self._patience < 0 or not window.is_sorted:
+            raise _NoLinks
+        return window
 
     def linked(self, offset: int) -> Reading[tuple[Window, int]]:
         """Read a window that shows an item older than `low`, or the proven end.
 
-        Returns it with the number of its items that are not older.
+        Returns it with the number of its items that are not older. Raises _NoLinks.
         """
         while True:
-            window = yield window_around(offset, self.largest, self._below)
+            window = yield from self._read(window_around(offset, self.largest, self._below))
             newer = sum(1 for item in window.items if item.at >= self.low)
             if newer < len(window.items) and (newer or not window.ask.offset):
                 self._below = max(SLACK, self._below * 3 // 4)
@@ -290,22 +323,24 @@ class _Climb:
                 if window.items or not window.ask.offset:
                     self.gap = self.low > BEGINNING and bool(window.items)
                     return window, newer
-                offset = max(0, window.ask.offset - self.largest // 2)
+                around = yield from locate(self.low, self.largest, window.total)
+                offset = min(around, window.ask.offset - 1)
             else:
                 offset = window.ask.offset + window.ask.size + self._step
                 self._step *= 2
                 self._below = min(self._below * 4, self.largest // 2)
 
     def through_ties(self, window: Window, newer: int) -> Reading[Window]:
-        """Read a run of items at `low` that is longer than a window, until two passes add nothing.
+        """Read a run of items at `low` that is longer than a window, until passes add nothing.
 
         Membership proves nothing here, as equal timestamps may be listed in another order each
         time; so the run is read by position, from its older end up, again and again.
         Returns the window above the run, which shows something newer or is the first of the list.
+        Raises _NoLinks.
         """
         seen: set[bytes] = set()
-        quiet = 0
-        while quiet < 2:
+        quiet, enough = -1, QUIET
+        for _ in range(PATIENCE):
             bottom = window.ask.offset + newer
             added: list[Item] = []
             above: Window | None = window
@@ -317,23 +352,30 @@ class _Climb:
                 if not window.ask.offset or any(item.at > self.low for item in window.items):
                     break
                 above = yield from self._above(window, seen)
+                if above is not None and above.ask.offset < window.ask.offset:
+                    self._patience = PATIENCE
             if added:
+                self._patience = PATIENCE
                 yield Found(oldest_first(added), self.low, self.newest)
+            if added and quiet >= 0:
+                enough = QUIET_UNSTABLE
             quiet = 0 if added or above is None else quiet + 1
-            if quiet < 2:
-                window, newer = yield from self.linked(bottom)
-                if not window.ask.offset or window.items[0].at > self.low:
-                    break
-        return window
+            if quiet >= enough:
+                return window
+            window, newer = yield from self.linked(bottom)
+            if not window.ask.offset or window.items[0].at > self.low:
+                return window
+        raise _NoLinks
 
     def _above(self, window: Window, seen: set[bytes]) -> Reading[Window | None]:
         """Read the window above `window`: one that shows something seen, or older than the run.
 
         None where there is no such window any more, because the list was cut down meanwhile.
+        Raises _NoLinks.
         """
         offset = window.ask.offset - 1
         while True:
-            above = yield window_around(offset, self.largest, SLACK)
+            above = yield from self._read(window_around(offset, self.largest, SLACK))
             if any(i.at < self.low or i.digest in seen for i in above.items):
                 return above
             if not above.items:
@@ -342,6 +384,7 @@ class _Climb:
 
     def publish(self, items: Sequence[Item]) -> Generator[Ask | Found, Window, None]:
         """Hand out items newer than everything before, and raise `low` to the newest of them."""
+        self._patience = PATIENCE
         self.low = max(self.low, items[0].at)
         newest = newest_not_beyond(items, self.began)
         self.newest = newest if newest is not None else self.newest
@@ -353,21 +396,29 @@ def climb(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept
 
     Ends when `low` passes `began`, the server's time when the climb began, or at the top of the
     list. Whoever drives it stores the `low` of each `Found` with its items: from there a new
-    climb goes on.
+    climb goes on. A list that cannot be climbed is read from the top to its end.
     """
     state = _Climb(low, began, largest)
-    offset = yield from locate(low, largest, total)
+    try:
+        yield from _up(state, total)
+    except _NoLinks:
+        first = yield Ask(1, largest)
+        return (yield from _to_the_end(first, first, {}))
+    return Swept([], began, state.newest, complete=True, gap=state.gap)
+
+
+def _up(state: _Climb, total: int) -> Reading[None]:
+    """Climb from window to window. Raises _NoLinks."""
+    offset = yield from locate(state.low, state.largest, total)
     while True:
         window, newer = yield from state.linked(offset)
-        if not window.is_sorted:
-            return state.result(complete=False, is_sorted=False)
         fresh = window.items[:newer]
         if fresh and window.ask.offset and fresh[0].at == state.low:
             window = yield from state.through_ties(window, newer)
             fresh = [item for item in window.items if item.at >= state.low]
         if fresh:
             yield from state.publish(fresh)
-        if not window.ask.offset or state.low > began:
-            return state.result(complete=True)
+        if not window.ask.offset or state.low > state.began:
+            return
         top = sum(1 for item in window.items if item.at >= state.low)
         offset = window.ask.offset + top
