@@ -12,7 +12,6 @@ import typer
 from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
 from bridge.cli.shared import open_registry, printable, say_json
-from bridge.cli.topic_reader import TopicReader, open_topic
 from bridge.clock import Clock
 from bridge.commands.model import Status, parse
 from bridge.config import Settings
@@ -20,6 +19,7 @@ from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, EXIT_UNAVAILABLE
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.partition import crc32, murmur2
 from bridge.kafka.producer import Record, Writer
+from bridge.kafka.topic_reader import TopicReader, open_topic
 
 _WRITE_SECONDS = 30.0
 _POLL_SECONDS = 0.5

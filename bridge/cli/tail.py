@@ -9,23 +9,20 @@ import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from io import BytesIO
 from typing import Annotated, Any
 
 import typer
 from aiokafka import TopicPartition
-from fastavro import schemaless_reader
 
-from bridge.avro.registry import Registry
-from bridge.avro.schema import Schema, admit
+from bridge.avro.any_schema import Decoder
 from bridge.cli.shared import Config, Json, load, open_registry, printable, say_json
-from bridge.cli.topic_reader import TopicReader, open_topic
 from bridge.clock import Clock, Micros
 from bridge.config import Settings
 from bridge.config_types import EPOCH
 from bridge.errors import EXIT_OK, InvalidRecord, KafkaAway
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import SILENCE, Received
+from bridge.kafka.topic_reader import TopicReader, open_topic
 
 _FIRST = ("type", "status", "summary", "command_id", "error")
 _WAIT = 0.5
@@ -104,42 +101,6 @@ def first_offsets(
     if start == "latest":
         return dict(ends)
     return {at: min(max(int(start), starts[at]), end) for at, end in ends.items()}
-
-
-class Decoder:
-    """Decodes any value in the wire format with the schema that wrote it."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._schemas: dict[int, Schema] = {}
-
-    async def decode(self, data: bytes) -> Any:
-        """Return the value; timestamps are integers, microseconds UTC.
-
-        Raises InvalidRecord if it cannot be decoded, RegistryAway.
-        """
-        if len(data) < 5 or data[0] != 0:
-            raise InvalidRecord("wrong_magic", "not in the wire format of Avro")
-        schema = await self._schema(int.from_bytes(data[1:5], "big"))
-        body = BytesIO(data[5:])
-        try:
-            value = schemaless_reader(body, schema.parsed, None)
-        except Exception as error:
-            raise InvalidRecord("undecodable", f"{type(error).__name__} {error}") from error
-        if body.read(1):
-            raise InvalidRecord("trailing_bytes", "more bytes than its schema describes")
-        return value
-
-    async def _schema(self, schema_id: int) -> Schema:
-        if schema_id not in self._schemas:
-            text = await self._registry.by_id(schema_id)
-            if text is None:
-                raise InvalidRecord("unknown_schema", f"the registry lacks schema id {schema_id}")
-            try:
-                self._schemas[schema_id] = admit(str(schema_id), text)
-            except ValueError as error:
-                raise InvalidRecord("foreign_schema", f"schema id {schema_id}: {error}") from error
-        return self._schemas[schema_id]
 
 
 async def _show(record: Received, decoder: Decoder, *, as_json: bool) -> None:

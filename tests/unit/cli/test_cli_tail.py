@@ -11,10 +11,11 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from fastavro import schemaless_writer
 
+from bridge.avro.any_schema import Decoder
 from bridge.avro.registry import Registry
 from bridge.avro.schema import load_schemas
 from bridge.cli.commands_json import to_record
-from bridge.cli.tail import Decoder, as_line, as_object, first_offsets
+from bridge.cli.tail import as_line, as_object, first_offsets
 from bridge.errors import InvalidRecord
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)

@@ -1,0 +1,129 @@
+"""Imports go downward only; what has one home is used from there alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "bridge"
+
+LAYERS: dict[str, int] = {
+    "": 0,
+    "errors": 0,
+    "clock": 0,
+    "telemetry": 1,
+    "health": 2,
+    "config_sources": 3,
+    "config_types": 3,
+    "config_models": 4,
+    "config": 5,
+    "missions": 6,
+    "kafka": 6,
+    "avro": 6,
+    "source": 7,
+    "commands": 7,
+    "ops": 8,
+    "supervise": 8,
+    "app": 9,
+    "dev": 10,
+    "cli": 11,
+}
+"""A module may import what has a smaller number, and its own package."""
+
+FOREIGN = {"httpx": {"missions", "avro"}, "aiokafka": {"kafka"}, "fastavro": {"avro"}}
+"""Who may use the libraries of the outer edge; `dev` and types of aiokafka are named below."""
+
+AIOKAFKA_TYPES = {"TopicPartition", "ConsumerRecord"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    """Return the part of the bridge that a module belongs to: bridge.kafka.client is in kafka."""
+    return [*module.split("."), ""][1]
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(package: str, name: str) -> bool:
+    folder = ROOT.joinpath(*package.split("."))
+    return (folder / name).is_dir() or (folder / f"{name}.py").is_file()
+
+
+def imports(path: Path) -> Iterator[tuple[str, list[str]]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [alias.name for alias in node.names]
+            inside = [f"{node.module}.{name}" for name in names if is_module(node.module, name)]
+            yield from ((module, []) for module in inside)
+            if len(inside) < len(names):
+                yield node.module, names
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_go_downward(path: Path) -> None:
+    here = part_of(name_of(path))
+    for module, _ in imports(path):
+        if module.split(".")[0] != "bridge":
+            continue
+        there = part_of(module)
+        assert there == here or LAYERS[there] < LAYERS[here], f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_the_outer_edge_is_in_one_place(path: Path) -> None:
+    here = part_of(name_of(path))
+    for module, names in imports(path):
+        homes = FOREIGN.get(module.split(".")[0])
+        if homes is None or here in homes or here == "dev":
+            continue
+        only_types = module == "aiokafka" and set(names) <= AIOKAFKA_TYPES
+        assert only_types, f"{name_of(path)} imports {module}: {names}"
+
+
+def test_only_the_configuration_reads_the_environment() -> None:
+    readers = {
+        name_of(path)
+        for path in modules()
+        if "os.environ" in path.read_text() or "getenv" in path.read_text()
+    }
+    outside = {name for name in readers if part_of(name) not in {"config", "config_sources", "dev"}}
+    assert not outside
+
+
+def test_there_is_no_import_cycle() -> None:
+    graph = {
+        name_of(path): {module for module, _ in imports(path) if module.startswith("bridge")}
+        for path in modules()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above, name])
+        if name in done or name not in graph:
+            return
+        for other in graph[name]:
+            visit(other, (*above, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 360
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+            length = node.end_lineno - node.lineno
+            assert length <= 60, f"{node.name} in {name_of(path)} has {length} lines"
