@@ -53,9 +53,9 @@ _events = Counter(
     ["source", "late"],
     registry=METRICS,
 )
-_freshness = Gauge(
-    "bridge_source_freshness_seconds",
-    "Age of the newest moment up to which the feed is known to be published.",
+_fresh_until = Gauge(
+    "bridge_source_fresh_until_timestamp_seconds",
+    "The API's time up to which the feed was seen: the start of the last poll, or a climb's height.",
     ["source"],
     registry=METRICS,
 )
@@ -229,12 +229,11 @@ def swept(source: str, kind: Literal["shallow", "deep", "climb"], requests: int)
     _log.debug("swept", source=source, kind=kind, requests=requests)
 
 
-def position(source: str, frontier: float | None, freshness: float | None) -> None:
-    """Show how far a source has come; epoch seconds and seconds of age."""
+def position(source: str, frontier: float | None, fresh_until: float) -> None:
+    """Show how far a source has come; both in seconds since 1970."""
     if frontier is not None:
         _frontier.labels(source).set(frontier)
-    if freshness is not None:
-        _freshness.labels(source).set(freshness)
+    _fresh_until.labels(source).set(fresh_until)
 
 
 def order_violated(source: str) -> None:

@@ -23,7 +23,16 @@ NO_CHAIN: Final = bytes(16)
 EXPIRE_AT_ONCE: Final = 200
 """Tombstones a transaction at most."""
 
+LONGEST_RUN_ID: Final = 64
+"""Bytes of a run's id in a segment at most, which so stays below Kafka's limit for a record."""
+
 _ENTRY: Final = struct.Struct(">16sq")
+
+
+def _short(run_id: str) -> str:
+    """Return a run's id, or a digest of one so long that it would swell the records."""
+    raw = run_id.encode("utf-8", "surrogatepass")
+    return run_id if len(raw) <= LONGEST_RUN_ID else hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
 def digest(run_id: str, event_id: str) -> bytes:
@@ -126,7 +135,8 @@ class Checkpoint:
     published: int = 0
     late: int = 0
     seen: dict[bytes, Micros] = field(default_factory=dict)
-    newest: dict[str, Micros] = field(default_factory=dict)
+    newest: dict[str, tuple[Micros, int]] = field(default_factory=dict)
+    """By run: its newest event, and the last segment that has events of it."""
     segments: dict[int, Segment] = field(default_factory=dict)
     is_new: bool = True
 
@@ -143,28 +153,33 @@ class Checkpoint:
 
         `keep` is the oldest time that a sweep may still read: digests below it expire, but for
         events dated beyond the server's time, which the feed goes on to show: they are carried
-        into the new segment. With publish=False the items are only remembered.
+        into the new segment, as are their runs. With publish=False the items are only remembered.
         """
         oldest = max(position.oldest, self.position.oldest)
+        if self.position.kept_from is not None:
+            # A climb begins below the frontier; what expired then is not to be told apart again.
+            keep = max(keep, self.position.kept_from)
+        expired = self._expired(keep)
+        gone = [self.segments[number] for number in expired]
+        carried = {one: at for segment in gone for one, at in segment.unpack() if at >= keep}
+        runs = {
+            run: self.newest[run][0] for segment in gone for run in segment.runs
+            if self.newest[run][0] >= keep
+        }
         fresh: list[Fresh] = []
-        entries: dict[bytes, Micros] = {}
-        runs: dict[str, Micros] = {}
+        entries = dict(carried)
         for item in items:
             if item.at < oldest or item.digest in self.seen or item.digest in entries:
                 continue
             entries[item.digest] = item.at
             if publish:
-                before = runs.get(item.run_id, self.newest.get(item.run_id, BEGINNING))
+                run = _short(item.run_id)
+                before = runs.get(run, self._newest(run))
                 fresh.append(Fresh(item, late=before > item.at))
-                runs[item.run_id] = max(before, item.at)
-        expired = self._expired(keep)
-        carried = {
-            one: at for batch in expired for one, at in self.segments[batch].unpack() if at >= keep
-        }
-        segment = self._segment({**carried, **entries}, runs, server_time)
+                runs[run] = max(before, item.at)
         if expired:
             position = replace(position, kept_from=keep)
-        return Batch(fresh, position, segment, expired, carried)
+        return Batch(fresh, position, self._segment(entries, runs, server_time), expired, carried)
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch that is committed."""
@@ -199,6 +214,9 @@ class Checkpoint:
         records.append((f"frontier/{self.source}", _value("Frontier", frontier)))
         return records
 
+    def _newest(self, run: str) -> Micros:
+        return self.newest[run][0] if run in self.newest else BEGINNING
+
     def _expired(self, keep: Micros) -> list[int]:
         """Name the oldest segments, in order, that no sweep can reach any more."""
         expired: list[int] = []
@@ -229,17 +247,17 @@ class Checkpoint:
     def _remember(self, segment: Segment) -> None:
         self.segments[segment.batch] = segment
         self.seen.update(segment.unpack())
-        for run_id, newest in segment.runs.items():
-            self.newest[run_id] = max(newest, self.newest.get(run_id, BEGINNING))
+        for run, newest in segment.runs.items():
+            self.newest[run] = newest, segment.batch
         self.batch, self.chain = segment.batch, segment.chain
 
     def _forget(self, segment: Segment, carried: dict[bytes, Micros]) -> None:
         for one, _ in segment.unpack():
             if one not in carried:
                 self.seen.pop(one, None)
-        for run_id, newest in segment.runs.items():
-            if self.newest.get(run_id) == newest:
-                del self.newest[run_id]
+        for run in segment.runs:
+            if self.newest[run][1] == segment.batch:
+                del self.newest[run]
 
 
 def concerns(source: str, key: str) -> bool:

@@ -294,5 +294,6 @@ class Poller:
     def _show(self, fresh_until: Micros) -> None:
         self.fresh_until = fresh_until
         frontier = self.checkpoint.position.frontier
-        age = max(0, self._clock.now() - fresh_until) / SECOND
-        telemetry.position(self._settings.name, frontier and frontier / SECOND, age)
+        telemetry.position(
+            self._settings.name, frontier and frontier / SECOND, fresh_until / SECOND
+        )

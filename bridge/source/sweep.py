@@ -16,7 +16,7 @@ nothing. Whoever drives it does the I/O. Words used here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
@@ -36,10 +36,10 @@ PATIENCE = 100
 """After so many requests in vain a climb gives up on links, and the list is read to its end."""
 
 QUIET = 2
-"""So many passes over a run of equal timestamps must add nothing ..."""
+"""So many passes in a row over a run of equal timestamps must add nothing ..."""
 
 QUIET_UNSTABLE = 8
-"""... and so many once a pass again showed something new: they are listed in a changing order."""
+"""... and so many where the run is listed in another order each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,10 @@ class Found:
 class Swept:
     """What a pass came to.
 
-    `items` are oldest first (empty for a climb that succeeds: it yields them). `complete` says that nothing
-    at or above `stop` was left unread, so the frontier may move. `gap` says that the proven end
-    of the feed did not reach down to `stop`: items may have fallen off before they were read.
+    `items` are oldest first (empty for a climb that succeeds: it yields them). `complete` says
+    that nothing at or above `stop` was left unread, so the frontier may move. `gap` says that the
+    proven end of the feed did not reach down to `stop`: items may have fallen off before they were
+    read.
     """
 
     items: list[Item]
@@ -338,28 +339,19 @@ class _Climb:
         Returns the window above the run, which shows something newer or is the first of the list.
         Raises _NoLinks.
         """
-        seen: set[bytes] = set()
+        seen: dict[bytes, Item] = {}
         quiet, enough = -1, QUIET
         for _ in range(PATIENCE):
             bottom = window.ask.offset + newer
-            added: list[Item] = []
-            above: Window | None = window
-            while above is not None:
-                window = above
-                ties = [i for i in window.items if i.at == self.low and i.digest not in seen]
-                seen.update(item.digest for item in ties)
-                added += ties
-                if not window.ask.offset or any(item.at > self.low for item in window.items):
-                    break
-                above = yield from self._above(window, seen)
-                if above is not None and above.ask.offset < window.ask.offset:
-                    self._patience = PATIENCE
+            window, ties, whole = yield from self._pass(window, seen)
+            added = [item for digest, item in ties.items() if digest not in seen]
+            if [one for one in ties if one in seen] != [one for one in seen if one in ties]:
+                enough = QUIET_UNSTABLE
+            seen.update(ties)
             if added:
                 self._patience = PATIENCE
-                yield Found(oldest_first(added), self.low, self.newest)
-            if added and quiet >= 0:
-                enough = QUIET_UNSTABLE
-            quiet = 0 if added or above is None else quiet + 1
+                yield Found(added, self.low, self.newest)
+            quiet = quiet + 1 if whole and not added else 0
             if quiet >= enough:
                 return window
             window, newer = yield from self.linked(bottom)
@@ -367,7 +359,31 @@ class _Climb:
                 return window
         raise _NoLinks
 
-    def _above(self, window: Window, seen: set[bytes]) -> Reading[Window | None]:
+    def _pass(
+        self, window: Window, seen: Mapping[bytes, Item]
+    ) -> Reading[tuple[Window, dict[bytes, Item], bool]]:
+        """Read a run of items at `low` once, from its older end up.
+
+        Returns the window at which the pass ended, the run's items in reversed order of the list,
+        and whether its newer end was reached. Raises _NoLinks.
+        """
+        ties: dict[bytes, Item] = {}
+        highest = window.ask.offset
+        while True:
+            for item in reversed(window.items):
+                if item.at == self.low:
+                    ties.setdefault(item.digest, item)
+            if not window.ask.offset or any(item.at > self.low for item in window.items):
+                return window, ties, True
+            above = yield from self._above(window, lambda one: one in seen or one in ties)
+            if above is None:
+                return window, ties, False
+            window = above
+            if window.ask.offset < highest:
+                highest = window.ask.offset
+                self._patience = PATIENCE
+
+    def _above(self, window: Window, seen: Callable[[bytes], bool]) -> Reading[Window | None]:
         """Read the window above `window`: one that shows something seen, or older than the run.
 
         None where there is no such window any more, because the list was cut down meanwhile.
@@ -376,7 +392,7 @@ class _Climb:
         offset = window.ask.offset - 1
         while True:
             above = yield from self._read(window_around(offset, self.largest, SLACK))
-            if any(i.at < self.low or i.digest in seen for i in above.items):
+            if any(i.at < self.low or seen(i.digest) for i in above.items):
                 return above
             if not above.items:
                 return None

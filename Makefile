@@ -1,0 +1,65 @@
+# The two commands for users are `make demo` and `make test`; both do all their own set-up in .venv.
+# Outside this folder only the caches of pip, uv and Maven are written to.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SECONDS ?= 45
+
+# uv reads variables of its own: hand over the package index that pip is set up with, if any.
+INDEX := $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
+ifneq ($(INDEX),)
+export UV_DEFAULT_INDEX ?= $(INDEX)
+endif
+
+.PHONY: help demo test lint types unit integration bench lock clean
+
+help:
+	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
+	@echo "make test         lint, types, unit, contract and end-to-end tests"
+	@echo "make lint         ruff and mypy"
+	@echo "make unit         the tests that need no broker"
+	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
+	@echo "make bench        figures, printed, not judged"
+	@echo "make lock         write requirements/*.lock anew"
+
+demo: $(VENV)/.demo
+	@$(BIN)/mission-bridge demo --seconds $(SECONDS)
+
+test: lint unit integration
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest -q tests/unit tests/simulation
+
+integration: $(VENV)/.dev
+	$(BIN)/pytest -q tests/contract tests/end_to_end
+
+bench: $(VENV)/.dev
+	for each in tests/bench/bench_*.py; do $(BIN)/python $$each || exit 1; done
+
+lock: $(VENV)/.uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -o requirements/demo.lock --extra demo pyproject.toml
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -o requirements/dev.lock --extra dev --extra otel pyproject.toml
+	echo hatchling | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header -o requirements/build.lock -
+	echo uv | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header -o requirements/uv.lock -
+
+$(VENV)/.uv: requirements/uv.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock
+	@touch $@
+
+$(VENV)/.%: requirements/%.lock requirements/build.lock pyproject.toml $(VENV)/.uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/$*.lock -r requirements/build.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
