@@ -1,0 +1,1 @@
+"""Commands: records on Kafka become calls of the Missions API, at most once each."""

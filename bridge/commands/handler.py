@@ -1,0 +1,126 @@
+"""From a record of the commands topic to its end: a result, a dead letter, or nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from bridge import telemetry
+from bridge.clock import SECOND
+from bridge.commands import model, policy, verbs
+from bridge.commands.execution import Execution, Shared
+from bridge.commands.journal import Journal, Overtaken
+from bridge.commands.model import Command, Entry, Kind, Outcome, Received, Verb
+from bridge.commands.records import LARGEST_COMMAND
+from bridge.errors import InvalidRecord, RegistryAway
+
+_AFTER_CRASH = "The bridge announced the request and stopped before it recorded an answer"
+_VERBS = frozenset(verb.value for verb in Verb)
+
+
+class Handler:
+    """Handles the records of one partition; several at a time, but one of each key."""
+
+    def __init__(self, shared: Shared, journal: Journal, stop: asyncio.Event) -> None:
+        self._shared = shared
+        self._journal = journal
+        self._stop = stop
+        self._live: dict[str, Entry] = {}
+
+    @property
+    def in_progress(self) -> int:
+        """Commands on their way to an outcome."""
+        return len(self._live)
+
+    async def handle(self, received: Received) -> None:
+        """Take a record to its end, or leave it where a restart takes it up, if `stop` is set."""
+        while not (self._stop.is_set() or self._journal.position.covers(received.offset)):
+            try:
+                command = await self._decode(received)
+            except InvalidRecord as error:
+                return await self._bury(received, error)
+            except RegistryAway:
+                return None  # only once `stop` is set
+            # Overtaken: the ledger was read anew, another owner had gone on with this command.
+            with suppress(Overtaken):
+                await self._act(command, received)
+        return None
+
+    async def take_up(self, entry: Entry) -> None:
+        """Go on with a command that an earlier owner began; its record may be gone."""
+        if entry.origin is None:
+            raise AssertionError(f"{entry.command_id} is unfinished and has no origin")
+        if entry.kind is Kind.INTENT:
+            with suppress(Overtaken):
+                return await self._leave_in_doubt(entry, entry.origin)
+        await self.handle(entry.origin)
+        return None
+
+    async def _decode(self, received: Received) -> Command:
+        if received.size > LARGEST_COMMAND:
+            what = f"{received.size} bytes with key and headers, the limit is {LARGEST_COMMAND}"
+            raise InvalidRecord("too_large", what)
+        subject = f"{self._journal.records.commands}-value"
+        value = await self._shared.decoder.decode(
+            subject, received.value, self._stop, arrived=received.arrived
+        )
+        return model.parse(value)
+
+    async def _act(self, command: Command, received: Received) -> None:
+        records = self._journal.records
+        decision = policy.decide(
+            command,
+            received,
+            self._live.get(command.command_id) or self._journal.known(command.command_id),
+            self._shared.rules,
+            partitions=records.counts[records.commands],
+            now=self._shared.clock.now(),
+        )
+        match decision:
+            case policy.Answer(entry, outcome, final, remember):
+                await self._answer(entry, outcome, received, final=final, remember=remember)
+            case policy.Repeat(entry):
+                if entry.outcome is not None:
+                    await self._answer(entry, entry.outcome, received, final=True, remember=False)
+            case policy.Doubt(entry):
+                await self._leave_in_doubt(entry, received)
+            case policy.Proceed(entry):
+                await self._carry_out(command, entry, received)
+
+    async def _carry_out(self, command: Command, entry: Entry, received: Received) -> None:
+        self._live[command.command_id] = entry
+        try:
+            execution = Execution(self._shared, self._journal, self._stop, command, entry)
+            outcome = await execution.run()
+            if outcome is not None:
+                await self._answer(execution.entry, outcome, received, final=True, remember=True)
+        finally:
+            del self._live[command.command_id]
+
+    async def _leave_in_doubt(self, entry: Entry, received: Received) -> None:
+        outcome = verbs.in_doubt(entry, _AFTER_CRASH, self._shared.clock.now())
+        await self._answer(entry, outcome, received, final=True, remember=True)
+
+    async def _answer(
+        self, entry: Entry, outcome: Outcome, received: Received, *, final: bool, remember: bool
+    ) -> None:
+        """Publish a result and be done with the record; `remember` it in the ledger as well."""
+        outcome = model.fit(outcome)
+        result = self._journal.records.result(entry, outcome, received, final=final)
+        await self._journal.write(
+            entry.done(outcome) if remember else None,
+            [result],
+            after=entry,
+            completes=received.offset,
+        )
+        self._shared.results[outcome.status.value] += 1
+        seconds = (self._shared.clock.now() - received.received_at) / SECOND
+        verb = entry.type if entry.type in _VERBS else "unknown"
+        telemetry.command_finished(verb, outcome.status.value, max(0.0, seconds))
+
+    async def _bury(self, received: Received, error: InvalidRecord) -> None:
+        letter = self._journal.records.dead_letter(received, error, self._shared.clock.now())
+        await self._journal.write(None, [letter], completes=received.offset)
+        telemetry.dead_letter(
+            "commands", error.reason, partition=received.partition, offset=received.offset
+        )

@@ -1,0 +1,349 @@
+"""The one writer of a command partition: reads the ledger, then writes in groups.
+
+    write(...) --.                         one transaction
+    write(...) ---+--> queue --> take all ----------------> entries + results + dead letters
+    write(...) --'               (next when it ended)       + position + group offset
+
+After a lost transaction the producer is discarded, another opened and the ledger read anew. What
+is queued, outcomes of calls above all, is then written on the new one, unless the ledger shows that
+it was written already, or that another owner went on with the command in between (`Overtaken`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+
+from bridge.clock import Clock
+from bridge.commands.decoder import Decoder
+from bridge.commands.ledger import Ledger, Position
+from bridge.commands.model import Entry
+from bridge.commands.reader import Reader
+from bridge.commands.records import Records
+from bridge.config import Settings
+from bridge.errors import Again, Fenced, GaveUp, TransactionLost
+from bridge.kafka.client import KafkaClient
+from bridge.kafka.producer import Record, Writer
+
+MOST_ITEMS = 2_000
+MOST_BYTES = 8 * 2**20
+"""Bounds of one transaction: what rides along beyond them takes the next one."""
+
+RESETS = 3
+RESET_WINDOW = 300.0
+"""So many lost transactions within so many seconds end the process."""
+
+PAUSE = 1.0
+"""Seconds before a lost producer is replaced: a frozen owner that wakes learns meanwhile that the
+partition is another's."""
+
+
+class Overtaken(Exception):
+    """The ledger shows another entry than the one to go on from: decide anew."""
+
+
+@dataclass(slots=True)
+class _Item:
+    """What must become durable together; `completes` is the input offset that it ends.
+
+    `entry` follows on the ledger's entry with the stamp `after`, "" being none.
+    """
+
+    entry: Entry | None
+    after: str
+    records: tuple[Record, ...]
+    outputs: tuple[Record, ...]
+    completes: int | None
+    durable: asyncio.Future[None] = field(default_factory=asyncio.Future)
+
+    @property
+    def size(self) -> int:
+        return sum(record.size for record in (*self.records, *self.outputs))
+
+    def resolve(self) -> None:
+        if not self.durable.done():
+            self.durable.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.durable.done():
+            self.durable.set_exception(error)
+            self.durable.exception()  # who waited may be gone, which is no reason for a warning
+
+
+class Journal:
+    """Ledger, position and writer of one partition.
+
+    `begin` is the first offset that the topic still has, `trouble` says why nothing can be written
+    now. `stop` ends waiting for the schema registry.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        kafka: KafkaClient,
+        decoder: Decoder,
+        clock: Clock,
+        partition: int,
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._kafka = kafka
+        self._clock = clock
+        self._partition = partition
+        self._input = TopicPartition(settings.topic("commands"), partition)
+        self._timeout = settings.kafka.transaction_timeout
+        self._queue: deque[_Item] = deque()
+        self._wake = asyncio.Event()
+        self._leaving = False
+        self._finishing = False
+        self._ended: Exception | None = None
+        self._resets: deque[float] = deque()
+        self._reader = Reader(settings, kafka, decoder, clock, self._input, stop)
+        self._ledger = Ledger()
+        self._position: Position | None = None
+        self._ours = False
+        self._go_on = asyncio.Event()
+        self.records = Records(settings, decoder.codec, partition)
+        self.begin = 0
+        self.is_open = False
+        self.trouble: str | None = None
+
+    @property
+    def position(self) -> Position:
+        """How far the partition was read; known from the first opening on."""
+        if self._position is None:
+            raise RuntimeError(f"partition {self._partition} was not opened yet")
+        return self._position
+
+    @property
+    def owned(self) -> bool:
+        """Whether this process can still write here, as far as it knows."""
+        return self._ours and self._ended is None
+
+    def known(self, command_id: str) -> Entry | None:
+        """Return what is durable about a command."""
+        return self._ledger.get(command_id)
+
+    async def write(
+        self,
+        entry: Entry | None = None,
+        outputs: Sequence[Record] = (),
+        *,
+        after: Entry | None = None,
+        completes: int | None = None,
+    ) -> None:
+        """Make an entry and other records durable, with whatever else waits to be written.
+
+        `entry` follows on `after`, `completes` is the input offset that is thereby finished.
+        Raises Overtaken when the ledger has another entry than `after`, and what ended the journal.
+        """
+        if self._ended is not None:
+            raise self._ended
+        base = after.stamp if after is not None else ""
+        if entry is not None and self._stamp(entry.command_id) != base:
+            raise Overtaken
+        now = self._clock.now()
+        records = () if entry is None else (self.records.entry(entry, now),)
+        item = _Item(entry, base, records, tuple(outputs), completes)
+        self._queue.append(item)
+        self._wake.set()
+        await item.durable
+
+    def assign(self, *, ours: bool) -> None:
+        """Say whether the group gives us the partition.
+
+        While it does not, a lost producer is not replaced, so as not to fence the rightful owner.
+        """
+        self._ours = ours
+        if ours:
+            self._go_on.set()
+        elif not self._leaving:
+            self._go_on.clear()
+
+    def leave(self) -> None:
+        """Wait for the group no longer: a producer lost from now on is replaced only if ours."""
+        self._leaving = True
+        self._go_on.set()
+
+    def finish(self) -> None:
+        """End `run` once everything queued is written."""
+        self._finishing = True
+        self._wake.set()
+
+    def fail(self, error: Exception) -> None:
+        """End `run` with this error."""
+        self._ended = self._ended or error
+        self._wake.set()
+        self.leave()
+
+    async def run(self, opened: Callable[[list[Entry]], None]) -> None:
+        """Write what is queued until `finish`; `opened` gets the unfinished commands each time.
+
+        Raises:
+            Fenced: another owner took over.
+            StateError: the ledger does not fit the topic, or is newer than this bridge.
+            GaveUp: too many transactions were lost.
+        """
+        try:
+            while True:
+                try:
+                    return await self._serve(opened)
+                except Again as error:
+                    if self._finishing and not self._queue:
+                        return None
+                    await self._lost(error)
+        except Exception as error:
+            self.fail(error)
+            raise
+        finally:
+            self.is_open = False
+            self._ended = self._ended or Fenced(f"partition {self._partition} was given up")
+            for item in self._queue:
+                item.fail(self._ended)
+            self._queue.clear()
+
+    async def _serve(self, opened: Callable[[list[Entry]], None]) -> None:
+        """Open a producer and write with it until `finish`, or until it is lost."""
+        await self._go_on.wait()
+        if self._ended is not None:
+            raise self._ended
+        if not self._ours:
+            raise Fenced(f"partition {self._partition} is another's and its producer was lost")
+        writer = await Writer.open(
+            self._kafka,
+            self._transactional_id,
+            role="commands",
+            clock=self._clock,
+            timeout=self._timeout,
+        )
+        try:
+            await self._open(writer)
+            self.is_open, self.trouble = True, None
+            opened(self._ledger.unfinished())
+            while await self._turn(writer):
+                pass
+        finally:
+            self.is_open = False
+            await writer.close()
+
+    async def _turn(self, writer: Writer) -> bool:
+        """Write what is queued as one transaction; False when all is written and no more comes."""
+        await self._wake.wait()
+        self._wake.clear()
+        if self._ended is not None:
+            raise self._ended
+        batch = self._take()
+        if not batch:
+            return not self._finishing
+        self._wake.set()
+        completed = [item.completes for item in batch if item.completes is not None]
+        ahead = self.position.with_completed(completed) if completed else None
+        try:
+            await self._commit(
+                writer,
+                [record for item in batch for record in item.records],
+                [record for item in batch for record in item.outputs],
+                ahead,
+            )
+        except BaseException:
+            self._queue.extendleft(reversed(batch))
+            raise
+        for offset in completed:
+            self.position.complete(offset)
+        for item in batch:
+            if item.entry is not None:
+                self._ledger.put(item.entry)
+            item.resolve()
+        return True
+
+    def _take(self) -> list[_Item]:
+        batch: list[_Item] = []
+        size = 0
+        while self._queue and len(batch) < MOST_ITEMS and size < MOST_BYTES:
+            batch.append(self._queue.popleft())
+            size += batch[-1].size
+        return batch
+
+    async def _commit(
+        self,
+        writer: Writer,
+        states: Sequence[Record],
+        outputs: Sequence[Record],
+        position: Position | None,
+    ) -> None:
+        """Write all as one transaction; without transactions what a restart reads comes first."""
+        last = [] if position is None else [self.records.position(position, self._clock.now())]
+        if self._transactional_id is None:
+            for records in (states, outputs, last):
+                await writer.commit(records)
+            return
+        await writer.commit(
+            [*states, *outputs, *last],
+            group=self._settings.commands_group,
+            offsets=None if position is None else {self._input: position.low},
+        )
+
+    async def _open(self, writer: Writer) -> None:
+        """Claim the ledger, read it up to the claim, and settle what was queued meanwhile."""
+        records = self.records
+        topics = (records.commands, records.results, records.letters)
+        records.counts = {topic: await writer.partitions(topic) for topic in topics}
+        records.owner = uuid.uuid4().hex
+        claim = records.claim(self._clock.now())
+        await writer.commit([claim])
+        found = await self._reader.read(claim, records.counts[records.commands])
+        self.begin = found.begin
+        if self._position is None:
+            self._position = found.position
+        else:
+            self._position.merge(found.position)
+        self._ledger = found.ledger
+        self._settle_queue()
+        forgotten = [records.forgotten(key) for key in sorted(found.ledger.claims)]
+        await self._commit(writer, forgotten, (), self._position)
+
+    def _settle_queue(self) -> None:
+        """After the ledger was read anew: drop what is written, fail what must be decided anew."""
+        waiting, self._queue = self._queue, deque()
+        for item in waiting:
+            entry = item.entry
+            stamp = None if entry is None else self._stamp(entry.command_id)
+            own = entry is not None and stamp == entry.stamp
+            if own if item.completes is None else self.position.covers(item.completes):
+                item.resolve()
+            elif own or stamp in (None, item.after):
+                self._queue.append(item)
+            else:
+                item.fail(Overtaken())
+        if self._queue:
+            self._wake.set()
+
+    def _stamp(self, command_id: str) -> str:
+        known = self._ledger.get(command_id)
+        return "" if known is None else known.stamp
+
+    async def _lost(self, error: Again) -> None:
+        """Wait before the next producer; TransactionLost counts, an absent broker does not."""
+        self.trouble = str(error)
+        now = self._clock.monotonic()
+        if isinstance(error, TransactionLost):
+            self._resets.append(now)
+            while self._resets[0] < now - RESET_WINDOW:
+                self._resets.popleft()
+            if len(self._resets) >= RESETS:
+                raise GaveUp(
+                    f"partition {self._partition}: {RESETS} transactions lost within"
+                    f" {RESET_WINDOW:.0f} s, the last: {error}"
+                ) from error
+        await self._clock.sleep(PAUSE)
+
+    @property
+    def _transactional_id(self) -> str | None:
+        if self._settings.delivery == "at_least_once":
+            return None
+        return self._settings.transactional_id_commands(self._partition)

@@ -1,0 +1,129 @@
+"""Reading a partition's ledger, and where its input begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from bridge.clock import SECOND, Clock
+from bridge.commands.decoder import Decoder
+from bridge.commands.ledger import Ledger, Position
+from bridge.config import Settings
+from bridge.errors import InvalidRecord, StateError
+from bridge.kafka.client import KafkaClient, bounded, end_consumer
+from bridge.kafka.consumer import read_partition
+from bridge.kafka.producer import Record
+
+_FOREIGN_TRANSACTION = 30.0
+"""Seconds beyond the transaction time-out for brokers to abort one that holds readers back."""
+
+_END_CHECKS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an owner begins with; `begin` is the first offset that the input still has."""
+
+    ledger: Ledger
+    position: Position
+    begin: int
+
+
+class Reader:
+    """Reads the ledger of one partition of the input, `at`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kafka: KafkaClient,
+        decoder: Decoder,
+        clock: Clock,
+        at: TopicPartition,
+        stop: asyncio.Event,
+    ) -> None:
+        self._start = settings.commands.start
+        self._timeout = settings.kafka.transaction_timeout
+        self._kafka = kafka
+        self._decoder = decoder
+        self._clock = clock
+        self._at = at
+        self._stop = stop
+
+    async def read(self, claim: Record, partitions: int) -> Found:
+        """Read up to the owner's claim; without a position begin where the settings say.
+
+        `partitions` is the input's count. Raises StateError when ledger and input do not fit.
+        """
+        ledger = await self._fold(claim)
+        if ledger.partitions not in (None, partitions):
+            raise StateError(
+                f"{self._at.topic} has {partitions} partitions, its ledger was written for"
+                f" {ledger.partitions}: keys moved, so dedup and order are lost. Give the topic its"
+                " old count back by creating it anew, or move to a new topic prefix once all its"
+                " commands have their results"
+            )
+        begin, end = await self._bounds(first_start=ledger.position is None)
+        position = ledger.position or Position(begin)
+        await self._check_end(position.low, end)
+        return Found(ledger, position, begin)
+
+    async def _fold(self, claim: Record) -> Ledger:
+        ledger = Ledger()
+        log = read_partition(
+            self._kafka,
+            claim.topic,
+            claim.partition,
+            until=lambda record: record.key == claim.key,
+            timeout=self._timeout + _FOREIGN_TRANSACTION,
+        )
+        subject = f"{claim.topic}-value"
+        async for record in log:
+            key = (record.key or b"").decode(errors="replace")
+            state = None
+            if record.value is not None:
+                try:
+                    state = await self._decoder.decode(subject, record.value, self._stop)
+                except InvalidRecord as error:
+                    raise StateError(
+                        f"{claim.topic}-{claim.partition} offset {record.offset} (key {key!r}) is"
+                        f" no record of the ledger: {error}; only the bridge may write there"
+                    ) from error
+            ledger.fold(key, state, claim.partition)
+        return ledger
+
+    async def _bounds(self, *, first_start: bool) -> tuple[int, int]:
+        """Return where reading may begin, at a first start by the settings, and the log's end."""
+        at, start = self._at, self._start
+        consumer = self._kafka.consumer(group=None)
+        try:
+            async with bounded(f"asking for the offsets of {at.topic}", self._timeout):
+                await consumer.start()
+                begin: int = (await consumer.beginning_offsets([at]))[at]
+                end: int = (await consumer.end_offsets([at]))[at]
+                if not first_start or start == "earliest":
+                    return begin, end
+                if start == "latest":
+                    return end, end
+                found = (await consumer.offsets_for_times({at: start * 1_000 // SECOND}))[at]
+                return (end if found is None else found.offset), end
+        finally:
+            await end_consumer(consumer)
+
+    async def _check_end(self, low: int, end: int) -> None:
+        """Raise StateError if the topic ends before what was read of it.
+
+        After a failover a new leader may show an old end for a while.
+        """
+        for _ in range(_END_CHECKS):
+            if low <= end:
+                return
+            await self._clock.sleep(1.0, self._stop)
+            _, end = await self._bounds(first_start=False)
+        raise StateError(
+            f"the ledger says that {self._at.topic}-{self._at.partition} was read up to offset"
+            f" {low}, but it ends at {end}: the topic was created anew or lost records. Start"
+            " under a new topic prefix, or create the command-state topic anew as well: then every"
+            " command that the topic holds counts as new"
+        )

@@ -1,0 +1,196 @@
+"""Order within a key, freedom between keys, and writes that share transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from typing import Any
+
+import httpx
+import pytest
+from commands_bench import RESULTS, STATE, Make, command, missions, start, until
+from commands_world import RUN, run
+
+from bridge.commands import partition
+
+
+async def test_many_commands_share_transactions(make: Make) -> None:
+    bench = await make(concurrency=100, max_starts_per_minute=1_000)
+    for number, mission in enumerate(missions(200)):
+        bench.send(start(f"c{number}", mission))
+    bench.begin()
+    await bench.results(200)
+    written = [await bench.kinds(transaction) for transaction in bench.kafka.transactions]
+    assert len(written) < 40
+    assert max(kinds.count("intent") for kinds in written) > 20
+    assert max(kinds.count("done") for kinds in written) > 10
+    assert any("intent" in kinds and "done" in kinds for kinds in written)
+    assert all(kinds.count("position") <= 1 for kinds in written)
+
+
+async def test_results_and_position_are_in_one_transaction(make: Make) -> None:
+    bench = await make()
+    bench.begin()
+    bench.send(start("c1"))
+    await bench.results(1)
+    (together,) = [t for t in bench.kafka.transactions if any(r.topic == RESULTS for r in t)]
+    assert Counter(record.topic for record in together) == {RESULTS: 1, STATE: 2}
+    assert await bench.kinds(together) == ["done", "position"]
+
+
+async def test_effects_of_a_key_follow_the_order_of_the_topic(make: Make) -> None:
+    bench = await make(partitions=3, max_starts_per_minute=1_000)
+    keys = missions(7)
+    expected = defaultdict(list)
+    for number in range(140):
+        mission = keys[number * 5 % 7]
+        expected[mission].append(f"c{number}")
+        bench.send(start(f"c{number}", mission))
+    seen = defaultdict(list)
+
+    def script(_: str, request: httpx.Request) -> None:
+        mission = request.url.path.split("/")[4]
+        seen[mission].append(bench.api.bodies[-1].split('bridge_command_id":"')[1].split('"')[0])
+
+    bench.api.script = script
+    bench.begin()
+    await bench.results(140)
+    assert seen == expected
+
+
+async def test_a_slow_key_holds_up_nobody_else(make: Make) -> None:
+    bench = await make(max_starts_per_minute=10_000)
+    slow, quick = missions(2)
+    go_on = asyncio.Event()
+
+    async def wait(operation: str, request: httpx.Request) -> httpx.Response:
+        await go_on.wait()
+        return bench.api.carry_out(operation, request)
+
+    def script(operation: str, request: httpx.Request) -> Any:
+        return wait(operation, request) if slow in request.url.path else None
+
+    bench.api.script = script
+    bench.begin()
+    for number in range(1_000):
+        bench.send(start(f"s{number}", slow))
+    bench.send(start("q1", quick))
+    (result,) = await bench.results(1)
+    assert result["command_id"] == "q1"
+    assert bench.running()["position"] == 0
+    bench.api.script = None
+    go_on.set()
+    await bench.results(1_001)
+    assert set(bench.api.effects.values()) == {1}
+
+
+async def test_no_more_commands_are_under_way_than_the_setting_says(make: Make) -> None:
+    bench = await make(concurrency=3)
+    under_way, most = 0, 0
+
+    async def script(operation: str, request: httpx.Request) -> httpx.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await bench.clock.sleep(0.5)
+        under_way -= 1
+        return bench.api.carry_out(operation, request)
+
+    bench.api.script = script
+    for number, mission in enumerate(missions(20)):
+        bench.send(start(f"c{number}", mission))
+    bench.begin()
+    await bench.results(20)
+    assert most == 3
+
+
+async def test_commands_that_wait_for_the_fuse_leave_room_for_others(make: Make) -> None:
+    """A cancel must get through while starts are held back."""
+    bench = await make(concurrency=2, max_starts_per_minute=1)
+    for number, mission in enumerate(missions(10)):
+        bench.send(start(f"c{number}", mission))
+    bench.send(command("cancel_run", "stop-it"))
+    bench.begin()
+    began = bench.clock.time
+    await until(lambda: bench.api.effects["cancel"])
+    assert bench.clock.time - began < 60
+    await bench.results(11, deadline=30)
+    assert bench.clock.time - began >= 9 * 60
+
+
+async def test_a_low_rate_keeps_no_intent_waiting_until_it_is_stale(make: Make) -> None:
+    """Others use the same budget: each request waits for five of theirs, 12 s at this rate."""
+    bench = await make(rate=0.5)
+    for number, mission in enumerate(missions(20)):
+        bench.send(start(f"c{number}", mission))
+
+    async def another() -> None:
+        while True:
+            await bench.budget.acquire()
+
+    others = [asyncio.create_task(another(), name="commands-other") for _ in range(5)]
+    bench.begin()
+    results = await bench.results(20)
+    assert {result["status"] for result in results} == {"SUCCEEDED"}
+    kinds = await bench.kinds(bench.kafka.records(STATE))
+    assert kinds.count("intent") == 20
+    assert not any(other.done() for other in others)
+
+
+async def test_a_crowded_partition_is_paused_and_read_on_later(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "MOST_WAITING", 10)
+    bench = await make()
+    go_on = asyncio.Event()
+
+    async def wait(operation: str, request: httpx.Request) -> httpx.Response:
+        await go_on.wait()
+        return bench.api.carry_out(operation, request)
+
+    bench.api.script = wait
+    bench.begin()
+    for number in range(15):
+        bench.send(start(f"c{number}"))
+    await until(lambda: bench.running().get("waiting") == 15)
+    before = bench.clock.time
+    for number in range(15, 30):
+        bench.send(start(f"c{number}"))
+    await until(lambda: bench.clock.time > before + 2)
+    assert bench.running()["waiting"] == 15
+    go_on.set()
+    await bench.results(30)
+
+
+async def test_a_partition_that_went_and_came_back_unseen_is_read_on(make: Make) -> None:
+    bench = await make()
+    bench.begin()
+    bench.send(start("c1"))
+    await bench.results(1)
+    membership: Any = bench.commands._membership
+    membership.pause(membership.assigned)
+    membership.changed.set()
+    bench.send(start("c2"))
+    results = await bench.results(2)
+    assert [result["command_id"] for result in results] == ["c1", "c2"]
+
+
+async def test_a_process_without_partitions_is_ready_to_stand_by(make: Make) -> None:
+    bench = await make()
+    bench.begin(assigned=set())
+    await until(lambda: not bench.health.reasons)
+    assert bench.commands.status() == {"partitions": {}, "results": {}}
+
+
+async def test_the_status_shows_where_the_partitions_are(make: Make) -> None:
+    bench = await make(partitions=2)
+    bench.api.runs[RUN] = run(status="paused")
+    bench.begin()
+    bench.send(command("pause_run", "c1"))
+    await bench.results(1)
+    await bench.idle()
+    status = bench.commands.status()
+    assert status["results"] == {"SUCCEEDED": 1}
+    assert set(status["partitions"]) == {"0", "1"}
+    assert sorted(part["position"] for part in status["partitions"].values()) == [0, 1]
+    assert all(part["open"] for part in status["partitions"].values())

@@ -1,0 +1,177 @@
+"""The ledger as a fold, the position as a set, and records that come back as they went."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any
+
+import pytest
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.avro.codec import load_schemas
+from bridge.commands import ledger
+from bridge.commands.ledger import Ledger, Position
+from bridge.commands.model import Entry, Kind, Outcome, Problem, Received, Status
+from bridge.errors import StateError
+
+ORIGIN = Received(3, 17, b"key", b"\0value", (("h", b"1"), ("h", b"")), 5)
+ENTRY = Entry(
+    kind=Kind.NEW,
+    command_id="c1",
+    type="start_run",
+    mission_id="m",
+    run_id=None,
+    account=None,
+    fingerprint=b"0123456789abcdef",
+    offset=17,
+    received_at=5,
+    origin=ORIGIN,
+)
+DONE = Outcome(
+    Status.REJECTED,
+    finished_at=9,
+    problem=Problem("api_rejected", "no", "{}"),
+    http_status=422,
+    response="{}",
+    mission_id="m2",
+    run_id="r2",
+    resolved_by="run",
+)
+
+
+def through_avro(state: dict[str, Any]) -> Any:
+    """What another bridge reads of it."""
+    schema = load_schemas()["command_state"].parsed
+    out = BytesIO()
+    schemaless_writer(out, schema, state, strict=True)
+    return schemaless_reader(BytesIO(out.getvalue()), schema, None)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ENTRY.attempting(7),
+        ENTRY.attempting(7).withdrawn(counts=True),
+        ENTRY.attempting(7).withdrawn(counts=False),
+        ENTRY.attempting(7).done(DONE),
+        ENTRY.done(Outcome(Status.EXPIRED, 9)),
+    ],
+)
+def test_an_entry_comes_back_as_it_went(entry: Entry) -> None:
+    book = Ledger()
+    book.fold("c1", through_avro(ledger.entry_state(entry, "me", 1)), partition=3)
+    assert book.get("c1") == entry
+
+
+def test_the_schema_file_is_plain_avro() -> None:
+    parsed = parse_schema(json.loads(load_schemas()["command_state"].text))
+    assert isinstance(parsed, dict)
+    assert parsed["name"] == "missionbridge.v1.CommandState"
+
+
+def test_the_last_record_of_a_key_counts_and_a_tombstone_forgets() -> None:
+    book = Ledger()
+    for entry in (ENTRY.attempting(7), ENTRY.attempting(7).done(DONE)):
+        book.fold("c1", through_avro(ledger.entry_state(entry, "me", 1)), partition=3)
+    found = book.get("c1")
+    assert found is not None
+    assert found.kind is Kind.DONE
+    book.fold("c1", None, partition=3)
+    assert book.get("c1") is None
+
+
+def test_unfinished_commands_come_in_the_order_of_the_topic() -> None:
+    book = Ledger()
+    for command_id, offset, kind in (("b", 9, Kind.INTENT), ("a", 2, Kind.WITHDRAWN)):
+        book.put(Entry(kind, command_id, "start_run", "m", None, None, b"", offset, 0))
+    book.put(Entry(Kind.DONE, "c", "start_run", "m", None, None, b"", 1, 0))
+    assert [entry.command_id for entry in book.unfinished()] == ["a", "b"]
+
+
+def test_position_and_claims_come_back() -> None:
+    book = Ledger()
+    position = Position(4, [(6, 7), (10, 10)])
+    book.fold("pos/3", through_avro(ledger.position_state(position, 6, "me", 1)), partition=3)
+    book.fold("claim/3/abc", through_avro(ledger.claim_state("abc", 1)), partition=3)
+    assert book.position is not None
+    assert (book.position.low, book.position.spans) == (4, [(6, 7), (10, 10)])
+    assert book.partitions == 6
+    assert book.claims == {"claim/3/abc"}
+    book.fold("claim/3/abc", None, partition=3)
+    assert not book.claims
+
+
+def test_a_newer_bridges_ledger_is_refused() -> None:
+    state = ledger.claim_state("abc", 1) | {"version": ledger.VERSION + 1}
+    with pytest.raises(StateError, match="run the newer bridge"):
+        Ledger().fold("claim/3/abc", through_avro(state), partition=3)
+
+
+OFFSETS = st.integers(min_value=0, max_value=40)
+
+
+@given(st.integers(0, 10), st.lists(st.tuples(OFFSETS, OFFSETS)))
+def test_a_position_is_the_set_of_what_was_completed(
+    low: int, spans: list[tuple[int, int]]
+) -> None:
+    position = Position(low)
+    expected = set(range(low))
+    for first, last in spans:
+        position.complete(first, last)
+        expected |= set(range(first, last + 1))
+    assert {offset for offset in range(60) if position.covers(offset)} == expected
+    edges = [edge for span in position.spans for edge in span]
+    assert edges == sorted(edges)
+    assert all(first > position.low for first, _ in position.spans)
+    joined = zip(position.spans, position.spans[1:], strict=False)
+    assert all(after[0] > before[1] + 1 for before, after in joined)
+
+
+@given(st.lists(OFFSETS), st.lists(OFFSETS), st.lists(OFFSETS))
+def test_merging_and_looking_ahead_are_unions(
+    one: list[int], other: list[int], ahead: list[int]
+) -> None:
+    left, right = Position(3), Position(5)
+    for offset in one:
+        left.complete(offset)
+    for offset in other:
+        right.complete(offset)
+    before = left.spans
+    further = left.with_completed(ahead)
+    assert left.spans == before
+    assert {o for o in range(60) if further.covers(o)} == {
+        o for o in range(60) if left.covers(o) or o in ahead
+    }
+    left.merge(right)
+    assert {o for o in range(60) if left.covers(o)} == set(range(5)) | set(one) | set(other)
+
+
+def test_offsets_that_kafka_never_shows_do_not_hold_the_mark_back() -> None:
+    position = Position(10)
+    assert position.take(10)
+    assert position.take(12)
+    assert not position.take(12)
+    position.complete(10)
+    assert position.low == 12
+    position.complete(12)
+    assert position.low == 13
+
+
+def test_an_offset_held_by_the_ledger_is_not_passed_when_its_record_is_gone() -> None:
+    position = Position(10)
+    position.hold(11)
+    assert position.take(20)
+    assert position.low == 11
+    assert not position.covers(11)
+    position.complete(11)
+    position.complete(20)
+    assert position.low == 21
+
+
+def test_an_offset_held_by_the_ledger_is_not_worked_on_twice() -> None:
+    position = Position(10)
+    position.hold(11)
+    assert [position.take(offset) for offset in (10, 11, 12)] == [True, False, True]
