@@ -160,7 +160,8 @@ def configure_logging(level: str, form: Literal["auto", "json", "console"]) -> N
     # One line a request and a retry loop's every turn are not news; what matters has events here.
     for noisy in ("httpx", "httpcore", "uvicorn", "stamina"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    # It repeats itself ten times a second while brokers are away; our own errors say the cause.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
 def metrics() -> bytes:

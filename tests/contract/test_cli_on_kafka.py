@@ -22,7 +22,7 @@ from bridge.kafka.partition import crc32, murmur2
 def on(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Topics, schemas and an API with fifty past events and no new ones."""
     prefix = f"t{uuid.uuid4().hex[:10]}"
-    with stage(kafka.address, prefix, tmp_path_factory.mktemp("stage"), events=50) as made:
+    with stage(kafka, prefix, tmp_path_factory.mktemp("stage"), events=50) as made:
         yield made
     delete_topics(kafka.address, prefix)
 

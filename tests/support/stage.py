@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.types import ASGIApp
 
@@ -24,11 +24,13 @@ from bridge.clock import Clock
 from bridge.dev.delivery import serving
 from bridge.dev.registry import RegistryServer
 from bridge.dev.simulator import Simulator
+from support.brokers import Broker
 
 CANARY = "KEY0canary0never0to0be0seen"
 _CLOCK = Clock()
 _NOT_OURS = ("BRIDGE_", "TELNYX_", "PYTHON")
 COMMAND = str(Path(sys.executable).with_name("mission-bridge"))
+T = TypeVar("T")
 
 
 def wait_for(condition: Callable[[], Any], deadline: float = 60.0) -> Any:
@@ -68,6 +70,16 @@ class Server:
         self._thread.start()
         assert up.wait(20), "the server did not start"
 
+    def call(self, function: Callable[[], T]) -> T:
+        """Return what `function` returns, called between two requests and not during one."""
+        if self._thread is None or self._loop is None:
+            return function()
+
+        async def called() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result(20)
+
     def stop(self) -> None:
         """Stop serving: connections are refused from now on."""
         if self._thread is not None and self._loop is not None and self._stop is not None:
@@ -79,7 +91,10 @@ class Server:
 class Bridge:
     """One `mission-bridge run` as a process of its own; its output is kept in files."""
 
-    def __init__(self, env: Mapping[str, str], folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, kafka: Broker, env: Mapping[str, str], folder: Path, *arguments: str
+    ) -> None:
+        self._kafka = kafka
         number = len(list(folder.glob("bridge-*.out")))
         self._out, self._err = folder / f"bridge-{number}.out", folder / f"bridge-{number}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
@@ -111,15 +126,20 @@ class Bridge:
         """Address of its ops port; known once it is ready."""
         return str(json.loads(self._out.read_text().splitlines()[0])["ops"])
 
-    def get(self, path: str) -> tuple[int, Any]:
-        """Ask the ops port: the status and the JSON answer."""
+    def read(self, path: str) -> tuple[int, bytes]:
+        """Ask the ops port: the status and the answer."""
         request = urllib.request.Request(self.ops + path)  # noqa: S310 - our own server
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-                return answer.status, json.load(answer)
+                return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, json.load(error)
+                return error.code, error.read()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Ask the ops port: the status and the JSON answer."""
+        status, answer = self.read(path)
+        return status, json.loads(answer)
 
     def status(self) -> Any:
         """What /status shows."""
@@ -141,6 +161,16 @@ class Bridge:
         """End it with SIGKILL."""
         self.process.kill()
         self.process.wait(30)
+        asyncio.run(self._kafka.expire_sessions())
+
+    def freeze(self) -> None:
+        """Let it go silent, with all its connections open, until `wake`."""
+        self.signal(signal.SIGSTOP)
+        asyncio.run(self._kafka.expire_sessions())
+
+    def wake(self) -> None:
+        """Let it go on where it was frozen."""
+        self.signal(signal.SIGCONT)
 
     def stop(self, deadline: float = 60.0) -> int:
         """End it with SIGTERM and return its exit code."""
@@ -156,9 +186,9 @@ class Stage:
     """Everything around a bridge, and the bridges that were started on it."""
 
     def __init__(
-        self, broker: str, prefix: str, folder: Path, simulator: Simulator, registry: str | None
+        self, kafka: Broker, prefix: str, folder: Path, simulator: Simulator, registry: str | None
     ) -> None:
-        self.broker = broker
+        self._kafka = kafka
         self.prefix = prefix
         self.folder = folder
         self.simulator = simulator
@@ -166,6 +196,11 @@ class Stage:
         self.registry = Server(RegistryServer().app)
         self._registry_url = registry
         self.bridges: list[Bridge] = []
+
+    @property
+    def broker(self) -> str:
+        """The Kafka's address."""
+        return self._kafka.address
 
     @property
     def registry_url(self) -> str:
@@ -204,7 +239,11 @@ class Stage:
 
     def events(self) -> list[dict[str, Any]]:
         """Every event that the API ever had, as its ledger has them."""
-        return list(self.simulator.ledger()["events"])
+        return list(self.api.call(self.simulator.ledger)["events"])
+
+    def effects(self) -> list[dict[str, Any]]:
+        """Every write that the API carried out, in order."""
+        return list(self.api.call(self.simulator.ledger)["effects"])
 
     def quiet(self) -> None:
         """Let the API make no more events by itself."""
@@ -221,7 +260,7 @@ class Stage:
 
     def run(self, *arguments: str, **settings: str) -> Bridge:
         """Start a bridge; see `Bridge.ready`."""
-        bridge = Bridge(self.env(**settings), self.folder, *arguments)
+        bridge = Bridge(self._kafka, self.env(**settings), self.folder, *arguments)
         self.bridges.append(bridge)
         return bridge
 
@@ -229,8 +268,9 @@ class Stage:
         """End whatever still runs, and make sure that no output shows the key."""
         for bridge in self.bridges:
             if bridge.process.poll() is None:
-                bridge.signal(signal.SIGCONT)
-                bridge.kill()
+                bridge.wake()
+                bridge.process.kill()
+                bridge.process.wait(30)
         self.api.stop()
         self.registry.stop()
         for bridge in self.bridges:
@@ -239,7 +279,7 @@ class Stage:
 
 @contextmanager
 def stage(
-    broker: str,
+    kafka: Broker,
     prefix: str,
     folder: Path,
     *,
@@ -247,7 +287,7 @@ def stage(
     **simulator: Any,
 ) -> Iterator[Stage]:
     """Set a stage; `simulator` are the Simulator's own options."""
-    made = Stage(broker, prefix, folder, Simulator(clock=Clock(), **simulator), registry)
+    made = Stage(kafka, prefix, folder, Simulator(clock=Clock(), **simulator), registry)
     with ExitStack() as stack:
         stack.callback(made.close)
         made.prepare()

@@ -1,0 +1,1 @@
+"""Kafka: transactions, consumer groups, leases and topics, over aiokafka."""

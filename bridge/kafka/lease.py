@@ -1,0 +1,71 @@
+"""Who works on what: a group's membership over a topic, without reading it.
+
+The group decides liveness only. Whoever still believes to own a partition after losing it cannot
+write: the next owner's producer has fenced it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from bridge import telemetry
+from bridge.clock import Clock
+from bridge.errors import KafkaAway
+from bridge.kafka.client import KafkaClient
+from bridge.kafka.consumer import Membership
+
+_TURN = 0.25
+_RETRY = 1.0
+
+
+class Lease:
+    """The partitions of `topic` that this process works on, as `group` shares them out.
+
+    Its owner waits for `changed`, clears it and looks at `owned`. `joined` is False while the group
+    has not decided yet, or cannot be reached.
+    """
+
+    def __init__(self, kafka: KafkaClient, *, group: str, topic: str, clock: Clock) -> None:
+        self._kafka = kafka
+        self._group = group
+        self._topic = topic
+        self._clock = clock
+        self.owned: frozenset[int] = frozenset()
+        self.joined = False
+        self.changed = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Hold a membership until `stop`, then leave the group so that another can take over.
+
+        While no broker answers nothing is owned, and joining is tried again.
+        """
+        while not stop.is_set():
+            try:
+                await self._hold(stop)
+            except KafkaAway as error:
+                telemetry.dependency_away("kafka", str(error))
+                await self._clock.sleep(_RETRY, stop)
+
+    async def _hold(self, stop: asyncio.Event) -> None:
+        membership = Membership(
+            self._kafka, group=self._group, topics=[self._topic], clock=self._clock
+        )
+        try:
+            await membership.start()
+            while not stop.is_set():
+                # No partition is ever resumed. The call that is always pending is what keeps
+                # aiokafka from leaving the group as idle, and what raises the group's errors.
+                await membership.poll(_TURN)
+                self._show(at.partition for at in membership.assigned)
+                self.joined = membership.joined
+        finally:
+            self.joined = False
+            self._show(())
+            await membership.close()
+
+    def _show(self, partitions: Iterable[int]) -> None:
+        owned = frozenset(partitions)
+        if owned != self.owned:
+            self.owned = owned
+            self.changed.set()

@@ -1,0 +1,89 @@
+"""Kafka and a registry for tests: contract and end-to-end tests run on every broker there is.
+
+The embedded broker is always one. A real Apache Kafka is the other: BRIDGE_TEST_KAFKA, a container,
+or Java and Maven. Without any, its tests are skipped with the reason, and fail where CI=true.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from support import brokers
+from support import kafka as eyes
+
+from bridge.config import KafkaSettings
+from bridge.errors import DependencyAway
+from bridge.kafka.client import KafkaClient
+
+_USED: dict[str, str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "embedded_lacks(reason): the embedded broker cannot do this: an expected failure there",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        lacks = item.get_closest_marker("embedded_lacks")
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if lacks is not None and parameters.get("kafka") == "embedded":
+            item.add_marker(pytest.mark.xfail(reason=lacks.args[0], strict=True))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for what, description in _USED.items():
+        terminalreporter.write_line(f"{what}: {description}")
+
+
+@pytest.fixture(scope="session", params=["embedded", "real"])
+def kafka(request: pytest.FixtureRequest) -> Iterator[brokers.Broker]:
+    """A running Kafka, one after the other."""
+    with ExitStack() as stack:
+        if request.param == "embedded":
+            yield stack.enter_context(brokers.embedded())
+        else:
+            broker = _required("real Kafka", stack, brokers.real())
+            _USED["real Kafka"] = broker.description
+            yield broker
+
+
+@pytest.fixture
+def kafka_client(kafka: brokers.Broker, topic_prefix: str) -> KafkaClient:
+    """Our client for that Kafka."""
+    return KafkaClient(
+        KafkaSettings(bootstrap_servers=kafka.address, topic_prefix=topic_prefix, session_timeout=6)
+    )
+
+
+@pytest.fixture(scope="session")
+def apicurio_url() -> Iterator[str]:
+    """A schema registry that nobody here wrote."""
+    with ExitStack() as stack:
+        url, description = _required("real registry", stack, brokers.registry())
+        _USED["real registry"] = description
+        yield url
+
+
+@pytest.fixture
+def topic_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
+    """First part of the names of this test's topics, groups and transactional ids."""
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    yield prefix
+    if "kafka" in request.fixturenames:
+        eyes.delete_topics(request.getfixturevalue("kafka").address, prefix)
+
+
+def _required(what: str, stack: ExitStack, found: Any) -> Any:
+    """Enter `found`; without it skip, or fail in CI."""
+    try:
+        return stack.enter_context(found)
+    except DependencyAway as reason:
+        _USED[what] = f"none: {reason}"
+        if brokers.IN_CI:
+            pytest.fail(f"{what} is required where CI=true: {reason}")
+        pytest.skip(f"no {what}: {reason}")
