@@ -46,7 +46,7 @@ lock: $(VENV)/.uv
 		--no-annotate --no-header -o requirements/demo.lock --extra demo pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -o requirements/dev.lock --extra dev --extra otel pyproject.toml
-	echo hatchling | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	printf "hatchling\neditables\n" | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements/build.lock -
 	echo uv | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements/uv.lock -

@@ -111,7 +111,7 @@ class Bridge:
         self._clients: dict[str, tuple[MissionsClient, AccessGate]] = {}
 
     async def run(self, stack: AsyncExitStack, stop: asyncio.Event) -> None:
-        """Start, work until `stop`, drain; what is opened closes with `stack`, the ops port last."""
+        """Start, work until `stop`, drain; what is open closes with `stack`, the ops port last."""
         settings = self._settings
         self._health.unready("start", "starting")
         ops = await stack.enter_async_context(

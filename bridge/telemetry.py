@@ -13,6 +13,11 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from bridge.clock import Clock
+
+REMINDER_SECONDS = 30.0
+"""What goes on failing is logged again after so many seconds."""
+
 METRICS = CollectorRegistry()
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -55,7 +60,7 @@ _events = Counter(
 )
 _fresh_until = Gauge(
     "bridge_source_fresh_until_timestamp_seconds",
-    "The API's time up to which the feed was seen: the start of the last poll, or a climb's height.",
+    "The API's time up to which the feed was seen: the last poll's start, or a climb's height.",
     ["source"],
     registry=METRICS,
 )
@@ -114,6 +119,12 @@ _command_seconds = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300),
     registry=METRICS,
 )
+_failures = Counter(
+    "bridge_dependency_failures",
+    "Failed tries to use a dependency (api, api key, kafka, registry).",
+    ["dependency"],
+    registry=METRICS,
+)
 _ready = Gauge("bridge_ready", "1 when ready, else 0; /readyz has the reason.", registry=METRICS)
 
 
@@ -124,6 +135,8 @@ def log(name: str) -> structlog.stdlib.BoundLogger:
 
 
 _log = log("bridge")
+_clock = Clock()
+_away: dict[tuple[str, str], float] = {}
 
 
 def configure_logging(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -160,8 +173,30 @@ def configure_logging(level: str, form: Literal["auto", "json", "console"]) -> N
     # One line a request and a retry loop's every turn are not news; what matters has events here.
     for noisy in ("httpx", "httpcore", "uvicorn", "stamina"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # It repeats itself ten times a second while brokers are away; our own errors say the cause.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # Without brokers it repeats itself ten times a second. Our own errors say what it could not do;
+    # why it cannot connect (a certificate, say) stands nowhere but in its top-level logger.
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    for part in ("cluster", "conn", "consumer", "coordinator", "producer"):
+        logging.getLogger(f"aiokafka.{part}").setLevel(logging.CRITICAL)
+    handler.addFilter(_Reminders("aiokafka"))
+
+
+class _Reminders(logging.Filter):
+    """Lets one line of a logger through every half a minute, and all of the others."""
+
+    def __init__(self, logger: str) -> None:
+        super().__init__()
+        self._logger = logger
+        self._last = -REMINDER_SECONDS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != self._logger:
+            return True
+        now = _clock.monotonic()
+        if now - self._last < REMINDER_SECONDS:
+            return False
+        self._last = now
+        return True
 
 
 def metrics() -> bytes:
@@ -182,14 +217,27 @@ def api_waiting(seconds: float, reason: str) -> None:
     _log.info("api_waiting", seconds=round(seconds, 3), reason=reason)
 
 
-def dependency_away(name: str, reason: str) -> None:
-    """Log that a dependency cannot be used now."""
-    _log.warning("dependency_away", dependency=name, reason=reason)
+def dependency_away(name: str, reason: str, *, of: str = "") -> None:
+    """Count one failed try to use a dependency; log it when it is news.
+
+    That is the first of a row of failures, and a reminder every half a minute. `of` says for whose
+    use, where several parts use it and each has a row of its own.
+    """
+    _failures.labels(name).inc()
+    now = _clock.monotonic()
+    if now - _away.get((name, of), -REMINDER_SECONDS) >= REMINDER_SECONDS:
+        _away[name, of] = now
+        _log.warning("dependency_away", dependency=name, reason=reason, **_whose(of))
 
 
-def dependency_back(name: str) -> None:
-    """Log that a dependency can be used again."""
-    _log.info("dependency_back", dependency=name)
+def dependency_back(name: str, *, of: str = "") -> None:
+    """Log that a dependency can be used again, if it was away."""
+    if _away.pop((name, of), None) is not None:
+        _log.info("dependency_back", dependency=name, **_whose(of))
+
+
+def _whose(of: str) -> dict[str, str]:
+    return {"of": of} if of else {}
 
 
 def transaction_committed(role: str, records: int, seconds: float) -> None:
@@ -275,4 +323,7 @@ def command_finished(verb: str, status: str, seconds: float) -> None:
 def readiness(*, ready: bool, reason: str) -> None:
     """Show readiness and log each change of it."""
     _ready.set(ready)
-    _log.info("ready" if ready else "not_ready", reason=reason)
+    if ready:
+        _log.info("ready")
+    else:
+        _log.info("not_ready", reason=reason)

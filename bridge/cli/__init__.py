@@ -13,6 +13,7 @@ import typer
 
 from bridge import __version__
 from bridge.cli import schemas, topics
+from bridge.cli.demo import demo
 from bridge.cli.run import run
 from bridge.cli.send import send
 from bridge.cli.simulate import simulate
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(tail)
 app.command()(send)
+app.command()(demo)
 app.command()(simulate)
 app.add_typer(topics.group, name="topics")
 app.add_typer(schemas.group, name="schemas")
