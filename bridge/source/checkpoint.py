@@ -8,40 +8,19 @@ and applies it after it is committed.
 
 from __future__ import annotations
 
-import hashlib
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from bridge.clock import Micros
 from bridge.errors import StateError
+from bridge.source.segment import ENTRY, Segment, short_run
 from bridge.source.sweep import BEGINNING, Item
 
 VERSION: Final = 1
 NO_CHAIN: Final = bytes(16)
 EXPIRE_AT_ONCE: Final = 200
 """Tombstones a transaction at most."""
-
-LONGEST_RUN_ID: Final = 64
-"""Bytes of a run's id in a segment at most, which so stays below Kafka's limit for a record."""
-
-_ENTRY: Final = struct.Struct(">16sq")
-
-
-def _short(run_id: str) -> str:
-    """Return a run's id, or a digest of one so long that it would swell the records."""
-    raw = run_id.encode("utf-8", "surrogatepass")
-    return run_id if len(raw) <= LONGEST_RUN_ID else hashlib.blake2b(raw, digest_size=16).hexdigest()
-
-
-def digest(run_id: str, event_id: str) -> bytes:
-    """Return the 16 bytes that stand for an event; lengths first, so that no two pairs collide."""
-    parts = [part.encode("utf-8", "surrogatepass") for part in (run_id, event_id)]
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        hasher.update(len(part).to_bytes(8, "big") + part)
-    return hasher.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +48,6 @@ class Position:
     def oldest(self) -> Micros:
         """Events older than this are not published."""
         return max(one for one in (self.floor, self.kept_from, BEGINNING) if one is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """The events of one transaction: packed digests and timestamps, and each run's newest."""
-
-    batch: int
-    entries: bytes
-    settled: Micros
-    runs: dict[str, Micros]
-    previous: bytes
-    chain: bytes
-
-    def unpack(self) -> Iterator[tuple[bytes, Micros]]:
-        """Yield (digest, timestamp) of each event."""
-        return _ENTRY.iter_unpack(self.entries)
-
-    @staticmethod
-    def link(before: bytes, batch: int, entries: bytes, runs: dict[str, Micros]) -> bytes:
-        """Return the chain hash of a segment that follows the chain `before`."""
-        hasher = hashlib.blake2b(before, digest_size=16)
-        hasher.update(batch.to_bytes(8, "big") + entries)
-        for run_id, newest in sorted(runs.items()):
-            name = run_id.encode("utf-8", "surrogatepass")
-            hasher.update(
-                len(name).to_bytes(8, "big") + name + newest.to_bytes(8, "big", signed=True)
-            )
-        return hasher.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +107,17 @@ class Checkpoint:
         into the new segment, as are their runs. With publish=False the items are only remembered.
         """
         oldest = max(position.oldest, self.position.oldest)
-        if self.position.kept_from is not None:
-            # A climb begins below the frontier; what expired then is not to be told apart again.
-            keep = max(keep, self.position.kept_from)
+        kept_from = self.position.kept_from
+        if kept_from is not None:
+            # A climb begins below the frontier: what expired before must not be published again.
+            keep = max(keep, kept_from)
         expired = self._expired(keep)
         gone = [self.segments[number] for number in expired]
         carried = {one: at for segment in gone for one, at in segment.unpack() if at >= keep}
         runs = {
-            run: self.newest[run][0] for segment in gone for run in segment.runs
+            run: self.newest[run][0]
+            for segment in gone
+            for run in segment.runs
             if self.newest[run][0] >= keep
         }
         fresh: list[Fresh] = []
@@ -173,12 +127,11 @@ class Checkpoint:
                 continue
             entries[item.digest] = item.at
             if publish:
-                run = _short(item.run_id)
+                run = short_run(item.run_id)
                 before = runs.get(run, self._newest(run))
                 fresh.append(Fresh(item, late=before > item.at))
                 runs[run] = max(before, item.at)
-        if expired:
-            position = replace(position, kept_from=keep)
+        position = replace(position, kept_from=keep if expired else kept_from)
         return Batch(fresh, position, self._segment(entries, runs, server_time), expired, carried)
 
     def apply(self, batch: Batch) -> None:
@@ -232,7 +185,7 @@ class Checkpoint:
         if not entries:
             return None
         batch = self.batch + 1
-        packed = b"".join(_ENTRY.pack(one, at) for one, at in entries.items())
+        packed = b"".join(ENTRY.pack(one, at) for one, at in entries.items())
         settled = min(max(entries.values()), server_time)
         chain = Segment.link(self.chain, batch, packed, runs)
         return Segment(batch, packed, settled, runs, self.chain, chain)
@@ -241,7 +194,7 @@ class Checkpoint:
         """Remember the next segment when reading back; raises StateError if it does not follow."""
         if not first and segment.previous != self.chain:
             before = segment.batch - 1
-            raise StateError(_misfit(self.source, f"segment {segment.batch} follows no {before}"))
+            raise StateError(misfit(self.source, f"segment {segment.batch} follows no {before}"))
         self._remember(segment)
 
     def _remember(self, segment: Segment) -> None:
@@ -269,30 +222,34 @@ def concerns(source: str, key: str) -> bool:
 def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Checkpoint:
     """Return the state that the newest records of one source (by key, tombstones gone) stand for.
 
-    Raises StateError where they do not fit together: another feed's, a newer version's, or a
-    segment that is missing or altered.
+    Raises StateError where they do not fit together: another feed's, a newer version's, a segment
+    that is missing or altered, or one that is newer than the frontier.
     """
     frontier = live.get(f"frontier/{source}")
     checkpoint = Checkpoint(source, feed)
     if frontier is None:
         if any(key.startswith("seg/") for key in live):
-            raise StateError(_misfit(source, "it has segments and no frontier"))
+            raise StateError(misfit(source, "it has segments and no frontier"))
         return checkpoint
     if frontier["version"] > VERSION:
         raise StateError(
             f"the checkpoint of source {source} was written by a newer bridge (state version "
             f"{frontier['version']}, this one reads up to {VERSION}): run that version or a later"
         )
-    _, body = frontier["body"]
+    kind, body = frontier["body"]
+    if not kind.endswith(".Frontier"):
+        raise StateError(misfit(source, "the record of its frontier holds something else"))
     if body["feed"] != feed:
         raise StateError(
             f"the checkpoint of source {source} belongs to another feed: use another "
             "BRIDGE_SOURCE__NAME, or another BRIDGE_KAFKA__TOPIC_PREFIX, for this one"
         )
+    if f"seg/{source}/{body['batch'] + 1}" in live:
+        raise StateError(misfit(source, f"its frontier is older than segment {body['batch'] + 1}"))
     for number in range(body["live"], body["batch"] + 1):
         checkpoint.take(_segment_of(source, number, live), first=number == body["live"])
     if checkpoint.segments and checkpoint.chain != body["chain"]:
-        raise StateError(_misfit(source, f"segment {body['batch']} is not the newest"))
+        raise StateError(misfit(source, f"segment {body['batch']} is not the newest"))
     climb = body["climb"]
     checkpoint.position = Position(
         body["frontier"],
@@ -309,13 +266,15 @@ def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Che
 def _segment_of(source: str, number: int, live: Mapping[str, dict[str, Any]]) -> Segment:
     value = live.get(f"seg/{source}/{number}")
     if value is None:
-        raise StateError(_misfit(source, f"segment {number} is missing"))
-    _, body = value["body"]
+        raise StateError(misfit(source, f"segment {number} is missing"))
+    kind, body = value["body"]
+    if not kind.endswith(".Segment"):
+        raise StateError(misfit(source, f"the record of segment {number} holds something else"))
     runs = {run["run_id"]: run["newest"] for run in body["runs"]}
     entries = body["entries"]
     sound = Segment.link(body["previous"], number, entries, runs) == body["chain"]
-    if not sound or len(entries) % _ENTRY.size:
-        raise StateError(_misfit(source, f"segment {number} was altered"))
+    if not sound or len(entries) % ENTRY.size:
+        raise StateError(misfit(source, f"segment {number} was altered"))
     return Segment(number, entries, body["settled"], runs, body["previous"], body["chain"])
 
 
@@ -324,7 +283,8 @@ def claim_record(owner: str, at: Micros) -> dict[str, Any]:
     return _value("Claim", {"owner": owner, "at": at})
 
 
-def _misfit(source: str, what: str) -> str:
+def misfit(source: str, what: str) -> str:
+    """Return the message for a checkpoint that was damaged; `what` says where it shows."""
     return (
         f"the checkpoint of source {source} does not fit together: {what}. Nothing was read or "
         "written. Records of the topic were lost or altered: see docs/OPERATIONS.md, "

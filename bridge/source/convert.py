@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -12,11 +11,11 @@ from bridge.clock import Micros
 from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed
-from bridge.source.checkpoint import Fresh, digest
-from bridge.source.sweep import BEGINNING, Item
+from bridge.source.checkpoint import Fresh
+from bridge.source.segment import digest
+from bridge.source.sweep import Item
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FRACTION: Final = re.compile(r"\.(\d+)")
 
 
 def micros(text: str) -> Micros:
@@ -24,9 +23,8 @@ def micros(text: str) -> Micros:
 
     Digits beyond the sixth are cut off. Raises InvalidRecord("bad_timestamp").
     """
-    cut = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), text, count=1)
     try:
-        moment = datetime.fromisoformat(cut)
+        moment = datetime.fromisoformat(text.upper())
     except ValueError as error:
         raise InvalidRecord("bad_timestamp", f"{text[:64]!r} is no date-time") from error
     if moment.tzinfo is None:
@@ -34,14 +32,14 @@ def micros(text: str) -> Micros:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def items(rows: Sequence[Event | Malformed]) -> tuple[Item, ...]:
+def items(rows: Sequence[Event | Malformed], otherwise: Micros) -> tuple[Item, ...]:
     """Return the rows of a page as items.
 
     A row without a usable timestamp takes the one of its neighbour: the feed's order says about
-    when it happened, and it must keep its place.
+    when it happened, and it must keep its place. Where no row has one, all take `otherwise`.
     """
     times = [_time(row) for row in rows]
-    known = next((time for time in times if time is not None), BEGINNING + 1)
+    known = next((time for time in times if time is not None), otherwise)
     placed: list[Item] = []
     for row, time in zip(rows, times, strict=True):
         known = known if time is None else time
@@ -82,13 +80,23 @@ def original(row: object) -> str:
     return jsontext.dumps(raw)
 
 
+def any_time(rows: Sequence[Event | Malformed]) -> bool:
+    """Whether at least one row says when it happened."""
+    return any(_time(row) is not None for row in rows)
+
+
 def _time(row: Event | Malformed) -> Micros | None:
-    if isinstance(row, Malformed):
-        return None
+    text = row.timestamp if isinstance(row, Event) else _timestamp(row.raw)
     try:
-        return micros(row.timestamp)
+        return micros(text)
     except InvalidRecord:
         return None
+
+
+def _timestamp(raw: Any) -> str:
+    """Return what stands where an event has its timestamp, also if it is no event otherwise."""
+    found = raw.get("timestamp") if isinstance(raw, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def _digest(row: Event | Malformed) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from bridge import telemetry
 from bridge.avro.codec import Codec
-from bridge.clock import Clock
+from bridge.clock import Clock, until_stopped
 from bridge.config import Settings, SourceSettings
 from bridge.errors import (
     AccessError,
@@ -26,8 +26,10 @@ from bridge.errors import (
     ApiRejected,
     Fenced,
     GaveUp,
+    InvalidRecord,
     KafkaAway,
     RateLimited,
+    StateError,
     TransactionLost,
 )
 from bridge.health import Health
@@ -41,6 +43,7 @@ from bridge.source import checkpoint as state
 from bridge.source.enrich import MissionIndex
 from bridge.source.poller import Poller
 from bridge.source.publish import Layout, Publisher
+from bridge.source.segment import digest
 
 RESETS: Final = 3
 RESET_SECONDS: Final = 300.0
@@ -50,7 +53,13 @@ STEP_TIMEOUT: Final = 45.0
 """Seconds for one step with Kafka; less than the transaction time-out of 60."""
 
 LONGEST_WAIT: Final = 30.0
-"""Seconds between two tries at most while the API or Kafka is away."""
+"""Seconds between two tries at most while the API is away."""
+
+LONGEST_WAIT_FOR_KAFKA: Final = 5.0
+"""... while Kafka is: to try costs nobody anything, and the lease waits as well."""
+
+DRAIN_SECONDS: Final = 10.0
+"""Seconds for a transaction to end, and for the answer to a request, once asked to stop."""
 
 
 class Source:
@@ -88,11 +97,16 @@ class Source:
     async def run(self, stop: asyncio.Event) -> None:
         """Work whenever the lease is ours, until `stop`.
 
+        A step that is under way by then gets DRAIN_SECONDS: what it does not commit is read again.
         Raises StateError and ConfigError when stored state does not fit, GaveUp after too many
         lost transactions.
         """
         telemetry.ownership("source", self._source.name, 0)
         self._health.unready(self._part, "starting")
+        await until_stopped(self._work(stop), stop, DRAIN_SECONDS)
+        self._health.forget(self._part)
+
+    async def _work(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._beat(self._source.poll_interval)
             if not self._leased():
@@ -107,7 +121,6 @@ class Source:
                 self._count_reset(error)
             except Again as error:
                 await self._wait(error, stop)
-        self._health.forget(self._part)
 
     def status(self) -> dict[str, Any]:
         """Return what /status shows of this source; times in microseconds UTC."""
@@ -130,7 +143,14 @@ class Source:
         if self._lease.joined:
             self._health.ready(self._part)
         else:
-            self._health.unready(self._part, "joining the group that shares the sources")
+            reason = self._lease.trouble or "joining the group that shares the sources"
+            self._health.unready(self._part, reason)
+
+    def _may_go_on(self, stop: asyncio.Event) -> bool:
+        """Take note that a step succeeded; a long climb is neither stuck nor unready."""
+        self._beat(STEP_TIMEOUT + self._settings.api.timeout)
+        self._health.ready(self._part)
+        return self._leased() and not stop.is_set()
 
     def _leased(self) -> bool:
         return self._layout.checkpoint_partition in self._lease.owned
@@ -138,6 +158,7 @@ class Source:
     async def _own(self, stop: asyncio.Event) -> None:
         """Take the source over and work on it until asked to stop or the lease is gone."""
         name = self._source.name
+        self._beat(2 * STEP_TIMEOUT)
         transactional_id = (
             self._settings.transactional_id_source(name)
             if self._settings.delivery == "exactly_once"
@@ -159,7 +180,7 @@ class Source:
                 publisher,
                 writer,
                 checkpoint,
-                lambda: self._leased() and not stop.is_set(),
+                lambda: self._may_go_on(stop),
             )
             self._health.ready(self._part)
             while self._leased() and not stop.is_set():
@@ -172,6 +193,8 @@ class Source:
 
     async def _step(self, poller: Poller, stop: asyncio.Event) -> None:
         """Take one turn, and wait as its outcome says."""
+        if not self._gate.is_open:
+            self._health.forget(self._part)  # waiting for a key is not hanging
         if not await self._gate.wait_open(stop):
             return
         self._beat(STEP_TIMEOUT + self._settings.api.timeout)
@@ -202,24 +225,33 @@ class Source:
             topic,
             self._layout.checkpoint_partition,
             until=lambda record: record.key == claim.encode(),
-            timeout=STEP_TIMEOUT,
+            # A foreign transaction may hold the claim back for as long as brokers let it stay open.
+            timeout=self._settings.kafka.transaction_timeout + STEP_TIMEOUT,
         )
         async for record in records:
+            self._beat(STEP_TIMEOUT)
             key = (record.key or b"").decode("utf-8", "replace")
             if not state.concerns(name, key):
                 continue
             if record.value is None:
                 live.pop(key, None)
             else:
-                live[key] = await self._codec.decode(f"{topic}-value", record.value)
+                live[key] = await self._decode(record.value, key)
         old_claims = [publisher.state(k, None) for k in live if k.startswith("claim/")]
         checkpoint = state.read_back(name, self._feed(), live)
         await writer.commit(old_claims)
         return checkpoint
 
+    async def _decode(self, value: bytes, key: str) -> dict[str, Any]:
+        try:
+            return await self._codec.decode(f"{self._layout.checkpoint}-value", value)
+        except InvalidRecord as error:
+            what = f"the record {key} cannot be decoded ({error})"
+            raise StateError(state.misfit(self._source.name, what)) from error
+
     def _feed(self) -> str:
         """Return the identity of the feed, which the checkpoint must be of."""
-        return state.digest(self._settings.api.base_url, self._source.name).hex()
+        return digest(self._settings.api.base_url, self._source.name).hex()
 
     async def _stand_by(self, stop: asyncio.Event) -> None:
         """After being fenced: wait until the group has decided anew, then for a random moment.

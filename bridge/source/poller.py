@@ -1,7 +1,7 @@
 """One source at work: polls, sweeps and climbs, and commits what they find with its checkpoint.
 
 A turn is one poll. It reads from the newest event down (`sweep.forward`); when that is too much,
-it climbs from the old end up (`sweep.climb`), several windows to a transaction. What is new is
+it climbs from the old end up (`climb.climb`), several windows to a transaction. What is new is
 decided when the transaction begins, against the checkpoint as committed; the checkpoint changes
 only after the commit. Any failure leaves it as it was.
 """
@@ -20,6 +20,7 @@ from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
 from bridge.source import convert, sweep
 from bridge.source.checkpoint import Checkpoint, Climb, Position
+from bridge.source.climb import climb as ascend
 from bridge.source.enrich import MissionIndex
 from bridge.source.publish import Publisher
 from bridge.source.server_clock import ServerClock
@@ -60,7 +61,8 @@ class _Group:
 class Poller:
     """Reads one feed and publishes it, as the only owner of its checkpoint.
 
-    `may_go_on` says between two steps whether the source is still ours and not asked to stop.
+    `may_go_on` is asked after each step that succeeded: is the source still ours, and nobody asks
+    to stop?
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class Poller:
             return False
         if swept.backlog:
             return await self._climb(Climb(self._stop(), swept.server_time), total=swept.total)
-        await self._settle(swept)
+        await self._settle(swept, swept.items)
         if deep or swept.complete:
             self._deep_at = now
         telemetry.swept(
@@ -143,38 +145,33 @@ class Poller:
         )
         if first is None:
             return
-        if first.newest is None:
+        if not first.items:
             await self._commit([], Position())
             return
-        stop = first.newest - self._lateness
+        newest = first.server_time if first.newest is None else first.newest
+        stop = newest - self._lateness
         swept = await self._drive(sweep.forward(stop, self._largest, lambda _: False, deep=True))
         if swept is None or not swept.items:
             return
-        floor = stop if swept.complete else swept.items[0].at + 1
-        position = Position(frontier=first.newest, floor=floor)
-        await self._commit(swept.items, position, publish=False)
+        whole = swept.complete or not swept.is_sorted
+        floor = stop if whole else swept.items[0].at + 1
+        await self._commit(swept.items, Position(newest, floor), publish=False)
 
-    async def _settle(self, swept: sweep.Swept) -> None:
-        """Publish what a forward pass found; the frontier moves with the last of it."""
-        position = self.checkpoint.position
+    async def _settle(self, swept: sweep.Swept, items: list[sweep.Item]) -> None:
+        """Publish what a pass found last; the frontier moves with the end of it."""
+        position = replace(self.checkpoint.position, climb=None)
         if swept.gap and position.frontier is not None:
             telemetry.gap_suspected(self._settings.name)
         if not swept.is_sorted:
             telemetry.order_violated(self._settings.name)
-        ahead = position
         if swept.complete and swept.newest is not None:
-            ahead = replace(position, frontier=self._ahead(swept.newest))
-        known = self.checkpoint.seen
-        items = [item for item in swept.items if item.digest not in known]
-        while len(items) > BATCH_ITEMS:
-            await self._commit(items[:BATCH_ITEMS], position)
-            items = items[BATCH_ITEMS:]
-        await self._commit(items, ahead)
+            position = replace(position, frontier=self._ahead(swept.newest))
+        await self._commit_all(items, position)
 
     async def _climb(self, climb: Climb, total: int) -> bool:
         """Climb until the backlog is published; True if it was interrupted."""
         group = _Group([], self._clock.monotonic())
-        steps = sweep.climb(climb.low, climb.began, self._largest, total)
+        steps = ascend(climb.low, climb.began, self._largest, total)
 
         async def found(one: sweep.Found) -> None:
             if not group.items:
@@ -188,14 +185,8 @@ class Poller:
         if swept is None:
             await self._commit_group(group, climb.began)
             return True
-        if swept.gap and self.checkpoint.position.frontier is not None:
-            telemetry.gap_suspected(self._settings.name)
-        position = replace(self.checkpoint.position, climb=None)
-        if swept.complete and swept.newest is not None:
-            position = replace(position, frontier=self._ahead(swept.newest))
-        await self._commit(group.items, position)
-        if not swept.is_sorted:
-            telemetry.order_violated(self._settings.name)
+        await self._settle(swept, group.items + swept.items)
+        self._deep_at = self._clock.monotonic()
         telemetry.swept(self._settings.name, "climb", self._requests)
         self._show(climb.began)
         return True
@@ -204,9 +195,19 @@ class Poller:
         if group.last is None or not group.items:
             return
         position = replace(self.checkpoint.position, climb=Climb(group.last.low, began))
-        await self._commit(group.items, position, settled=group.last.newest)
+        await self._commit_all(group.items, position, settled=group.last.newest)
         self._show(min(group.last.low, began))
         group.items = []
+
+    async def _commit_all(
+        self, items: list[sweep.Item], position: Position, *, settled: Micros | None = None
+    ) -> None:
+        """Publish what is new in as many transactions as it takes; the last moves the position."""
+        items = [item for item in items if item.digest not in self.checkpoint.seen]
+        while len(items) > BATCH_ITEMS:
+            await self._commit(items[:BATCH_ITEMS], self.checkpoint.position)
+            items = items[BATCH_ITEMS:]
+        await self._commit(items, position, settled=settled)
 
     async def _commit(
         self,
@@ -252,17 +253,18 @@ class Poller:
         """Do what a pass asks for until it is done; None when it was interrupted."""
         try:
             step = next(steps)
-            while self._may_go_on():
+            while True:
                 if isinstance(step, sweep.Found):
                     if found is not None:
                         await found(step)
                     step = next(steps)
                 else:
                     step = steps.send(await self._read(step))
+                if not self._may_go_on():
+                    return None
         except StopIteration as done:
             result: sweep.Swept = done.value
             return result
-        return None
 
     async def _read(self, ask: sweep.Ask) -> sweep.Window:
         """Request one window. Raises Clamped, and what the API client raises."""
@@ -270,17 +272,30 @@ class Poller:
         page = await self._client.list_events(page=ask.page, size=ask.size)
         if page.size < ask.size:
             raise Clamped(page.size)
+        if len(page.items) == ask.size and not convert.any_time(page.items):
+            raise ApiError(
+                f"none of the {ask.size} events on page {ask.page} has a timestamp that can be "
+                "read: has the API changed? Nothing is skipped; it will be asked again",
+                executed=None,
+            )
         date = self._clock.now() if page.date is None else page.date
         server_time = self._server.observe(date, page.sent, page.took)
-        return sweep.Window(ask, convert.items(page.items), server_time, page.total_results)
+        items = convert.items(page.items, otherwise=server_time)
+        return sweep.Window(ask, items, server_time, page.total_results)
 
     def _stop(self) -> Micros:
-        """Return the time below which a sweep may stop."""
+        """Return the time below which a sweep may stop.
+
+        A server whose clock was set back stamps new events below the frontier.
+        """
         position = self.checkpoint.position
         if position.frontier is None:
             return position.oldest
-        back = min(self._lateness + self._server.step, self._lateness_max)
-        return max(position.frontier - back, position.oldest)
+        settled = position.frontier
+        if self.fresh_until is not None:
+            settled = min(settled, self.fresh_until)
+        stop = settled - self._lateness - self._server.step
+        return max(stop, position.frontier - self._lateness_max, position.oldest)
 
     def _ahead(self, newest: Micros) -> Micros:
         """Return the frontier moved to `newest`; it never goes back."""

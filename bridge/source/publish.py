@@ -116,7 +116,8 @@ class Publisher:
         record = Record(self._layout.dead_letters, 0, key, value, headers)
         if record.size <= RECORD_BYTES:
             return record
-        return Record(self._layout.dead_letters, 0, (key or b"")[:STUB_BYTES], stub(value), headers)
+        short = key and key[:STUB_BYTES]
+        return Record(self._layout.dead_letters, 0, short, stub(value), headers)
 
 
 def stub(value: bytes) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bridge.clock import SECOND, Micros
 
 BUCKET = 10.0
-"""Observations within so many seconds are kept as their smallest and largest offset."""
+"""Observations within so many seconds are kept as one: their smallest and largest offset."""
 
 
 @dataclass(slots=True)
@@ -26,6 +26,9 @@ class ServerClock:
     ones; a single answer from a machine whose clock is wrong looks the same. In both cases the
     smallest offset seen is the one to believe, and the size of the step is how much further back
     a sweep has to look.
+
+    `Date` was written at some moment between the request and the end of its answer, so each answer
+    gives two offsets, and a slow one no reason to believe in a step.
     """
 
     memory: float
@@ -36,16 +39,16 @@ class ServerClock:
 
         `sent` is the monotonic time of the request, `took` the seconds until it was answered.
         """
-        offset = date - round((sent + took) * SECOND)
+        most, least = date - round(sent * SECOND), date - round((sent + took) * SECOND)
         if self._buckets and sent - self._buckets[-1].since < BUCKET:
             last = self._buckets[-1]
-            last.smallest = min(last.smallest, offset)
-            last.largest = max(last.largest, offset)
+            last.smallest = min(last.smallest, most)
+            last.largest = max(last.largest, least)
         else:
-            self._buckets.append(_Bucket(sent, offset, offset))
+            self._buckets.append(_Bucket(sent, most, least))
         while self._buckets[0].since < sent - self.memory:
             self._buckets.popleft()
-        return round(sent * SECOND) + min(bucket.smallest for bucket in self._buckets)
+        return round(sent * SECOND) + min(least, *(bucket.smallest for bucket in self._buckets))
 
     @property
     def step(self) -> Micros:

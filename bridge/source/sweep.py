@@ -16,7 +16,7 @@ nothing. Whoever drives it does the I/O. Words used here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, TypeVar
@@ -31,15 +31,6 @@ FORWARD_WINDOWS = 8
 
 SLACK = 3
 """How many items two windows overlap at least, so that a small shift does not unlink them."""
-
-PATIENCE = 100
-"""After so many requests in vain a climb gives up on links, and the list is read to its end."""
-
-QUIET = 2
-"""So many passes in a row over a run of equal timestamps must add nothing ..."""
-
-QUIET_UNSTABLE = 8
-"""... and so many where the run is listed in another order each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +177,13 @@ def forward(
         return swept(backlog=True)
     for _ in range(FORWARD_WINDOWS):
         if not window.is_sorted:
-            return (yield from _to_the_end(first, window, found))
+            return (yield from to_the_end(first, window, found))
         found.update((item.digest, item) for item in window.items)
         if window.items and window.oldest < stop:
             return swept(complete=True)
         if not deep and window.items and known(window.items[-1].digest):
             return swept()
-        if len(window.items) < window.ask.size and (yield from _is_end(window.ask)):
+        if len(window.items) < window.ask.size and (yield from is_end(window.ask)):
             return swept(complete=True, end=True)
         below, back = yield from _next_below(window, largest, back)
         if below is None:
@@ -211,17 +202,20 @@ def _next_below(window: Window, largest: int, back: int) -> Reading[tuple[Window
     if newer == 0 and window.items:
         return None, back
     start = window.ask.offset + max(newer - 1, 0)
+    ask = window_from(max(0, start - back), largest)
+    if ask.offset + ask.size <= window.end:
+        ask = window_from(max(0, start - SLACK), largest)
+    if window.items and ask.offset + ask.size <= window.end:
+        return None, SLACK
     while True:
-        ask = window_from(max(0, start - back), largest)
-        if window.items and ask.offset + ask.size <= window.end:
-            return None, SLACK
         below = yield ask
         if ask.offset == 0 or any(item.at > window.oldest for item in below.items):
             return below, max(SLACK, back // 2)
         back = min(back * 4, max(start, SLACK))
+        ask = window_from(max(0, start - back), largest)
 
 
-def _is_end(ask: Ask) -> Reading[bool]:
+def is_end(ask: Ask) -> Reading[bool]:
     """Ask for the page after `ask` twice: only an empty answer both times is the end."""
     for _ in range(2):
         window = yield Ask(ask.page + 1, ask.size)
@@ -230,7 +224,7 @@ def _is_end(ask: Ask) -> Reading[bool]:
     return True
 
 
-def _to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Reading[Swept]:
+def to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Reading[Swept]:
     """Read on from `window` to the end of a list in which links prove nothing, or cannot be had.
 
     What is found is worth publishing, but nothing is proven: the pass is not complete.
@@ -240,7 +234,7 @@ def _to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Read
     while True:
         is_sorted = is_sorted and window.is_sorted
         found.update((item.digest, item) for item in window.items)
-        if len(window.items) < window.ask.size and (yield from _is_end(window.ask)):
+        if len(window.items) < window.ask.size and (yield from is_end(window.ask)):
             break
         behind = window.ask.offset + window.ask.size
         ask = window_from(max(0, behind - SLACK), largest)
@@ -256,185 +250,3 @@ def _to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Read
         is_sorted=is_sorted,
         total=first.total,
     )
-
-
-def locate(low: Micros, largest: int, total: int) -> Reading[int]:
-    """Return about where the items older than `low` begin; `total` is only a hint.
-
-    Nothing rests on the answer being right: the climb that begins there looks for itself.
-    """
-    if not total:
-        total = (yield Ask(1, largest)).total
-    if low == BEGINNING:
-        return total
-    above, below = 0, -(-total // largest) + 1
-    while below - above > 1:
-        page = (above + below) // 2
-        window = yield Ask(page, largest)
-        newer = sum(1 for item in window.items if item.at >= low)
-        if window.items and newer == len(window.items):
-            above = page
-        elif newer:
-            return window.ask.offset + newer
-        else:
-            below = page
-    return above * largest
-
-
-class _NoLinks(Exception):
-    """The list is not sorted, or its windows do not link: it cannot be climbed."""
-
-
-class _Climb:
-    """The state of one climb: from the items older than `low` up to the time at which it began."""
-
-    def __init__(self, low: Micros, began: Micros, largest: int) -> None:
-        self.low = low
-        self.began = began
-        self.largest = largest
-        self.newest = min(low, began) if low > BEGINNING else None
-        self.gap = False
-        self._below = SLACK
-        self._step = largest // 2
-        self._patience = PATIENCE
-
-    def _read(self, ask: Ask) -> Reading[Window]:
-        """Read a window. Raises _NoLinks where it is not sorted, or nothing was won for long."""
-        self._patience -= 1
-        window = yield ask
-        if self._patience < 0 or not window.is_sorted:
-            raise _NoLinks
-        return window
-
-    def linked(self, offset: int) -> Reading[tuple[Window, int]]:
-        """Read a window that shows an item older than `low`, or the proven end.
-
-        Returns it with the number of its items that are not older. Raises _NoLinks.
-        """
-        while True:
-            window = yield from self._read(window_around(offset, self.largest, self._below))
-            newer = sum(1 for item in window.items if item.at >= self.low)
-            if newer < len(window.items) and (newer or not window.ask.offset):
-                self._below = max(SLACK, self._below * 3 // 4)
-                self._step = self.largest // 2
-                return window, newer
-            if newer < len(window.items):
-                offset = window.ask.offset - 1
-            elif len(window.items) < window.ask.size and (yield from _is_end(window.ask)):
-                if window.items or not window.ask.offset:
-                    self.gap = self.low > BEGINNING and bool(window.items)
-                    return window, newer
-                around = yield from locate(self.low, self.largest, window.total)
-                offset = min(around, window.ask.offset - 1)
-            else:
-                offset = window.ask.offset + window.ask.size + self._step
-                self._step *= 2
-                self._below = min(self._below * 4, self.largest // 2)
-
-    def through_ties(self, window: Window, newer: int) -> Reading[Window]:
-        """Read a run of items at `low` that is longer than a window, until passes add nothing.
-
-        Membership proves nothing here, as equal timestamps may be listed in another order each
-        time; so the run is read by position, from its older end up, again and again.
-        Returns the window above the run, which shows something newer or is the first of the list.
-        Raises _NoLinks.
-        """
-        seen: dict[bytes, Item] = {}
-        quiet, enough = -1, QUIET
-        for _ in range(PATIENCE):
-            bottom = window.ask.offset + newer
-            window, ties, whole = yield from self._pass(window, seen)
-            added = [item for digest, item in ties.items() if digest not in seen]
-            if [one for one in ties if one in seen] != [one for one in seen if one in ties]:
-                enough = QUIET_UNSTABLE
-            seen.update(ties)
-            if added:
-                self._patience = PATIENCE
-                yield Found(added, self.low, self.newest)
-            quiet = quiet + 1 if whole and not added else 0
-            if quiet >= enough:
-                return window
-            window, newer = yield from self.linked(bottom)
-            if not window.ask.offset or window.items[0].at > self.low:
-                return window
-        raise _NoLinks
-
-    def _pass(
-        self, window: Window, seen: Mapping[bytes, Item]
-    ) -> Reading[tuple[Window, dict[bytes, Item], bool]]:
-        """Read a run of items at `low` once, from its older end up.
-
-        Returns the window at which the pass ended, the run's items in reversed order of the list,
-        and whether its newer end was reached. Raises _NoLinks.
-        """
-        ties: dict[bytes, Item] = {}
-        highest = window.ask.offset
-        while True:
-            for item in reversed(window.items):
-                if item.at == self.low:
-                    ties.setdefault(item.digest, item)
-            if not window.ask.offset or any(item.at > self.low for item in window.items):
-                return window, ties, True
-            above = yield from self._above(window, lambda one: one in seen or one in ties)
-            if above is None:
-                return window, ties, False
-            window = above
-            if window.ask.offset < highest:
-                highest = window.ask.offset
-                self._patience = PATIENCE
-
-    def _above(self, window: Window, seen: Callable[[bytes], bool]) -> Reading[Window | None]:
-        """Read the window above `window`: one that shows something seen, or older than the run.
-
-        None where there is no such window any more, because the list was cut down meanwhile.
-        Raises _NoLinks.
-        """
-        offset = window.ask.offset - 1
-        while True:
-            above = yield from self._read(window_around(offset, self.largest, SLACK))
-            if any(i.at < self.low or seen(i.digest) for i in above.items):
-                return above
-            if not above.items:
-                return None
-            offset = above.ask.offset + above.ask.size
-
-    def publish(self, items: Sequence[Item]) -> Generator[Ask | Found, Window, None]:
-        """Hand out items newer than everything before, and raise `low` to the newest of them."""
-        self._patience = PATIENCE
-        self.low = max(self.low, items[0].at)
-        newest = newest_not_beyond(items, self.began)
-        self.newest = newest if newest is not None else self.newest
-        yield Found(oldest_first(items), self.low, self.newest)
-
-
-def climb(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept]:
-    """Read from the items older than `low` up to the newest, handing them out oldest first.
-
-    Ends when `low` passes `began`, the server's time when the climb began, or at the top of the
-    list. Whoever drives it stores the `low` of each `Found` with its items: from there a new
-    climb goes on. A list that cannot be climbed is read from the top to its end.
-    """
-    state = _Climb(low, began, largest)
-    try:
-        yield from _up(state, total)
-    except _NoLinks:
-        first = yield Ask(1, largest)
-        return (yield from _to_the_end(first, first, {}))
-    return Swept([], began, state.newest, complete=True, gap=state.gap)
-
-
-def _up(state: _Climb, total: int) -> Reading[None]:
-    """Climb from window to window. Raises _NoLinks."""
-    offset = yield from locate(state.low, state.largest, total)
-    while True:
-        window, newer = yield from state.linked(offset)
-        fresh = window.items[:newer]
-        if fresh and window.ask.offset and fresh[0].at == state.low:
-            window = yield from state.through_ties(window, newer)
-            fresh = [item for item in window.items if item.at >= state.low]
-        if fresh:
-            yield from state.publish(fresh)
-        if not window.ask.offset or state.low > state.began:
-            return
-        top = sum(1 for item in window.items if item.at >= state.low)
-        offset = window.ask.offset + top

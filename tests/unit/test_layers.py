@@ -25,6 +25,7 @@ LAYERS: dict[str, int] = {
     "source": 7,
     "commands": 7,
     "ops": 8,
+    "startup": 8,
     "supervise": 8,
     "app": 9,
     "dev": 10,
