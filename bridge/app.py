@@ -7,9 +7,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Final, Literal
 
 import stamina.instrumentation
 
@@ -17,17 +18,15 @@ from bridge import __version__, telemetry
 from bridge.avro.codec import Codec
 from bridge.avro.registry import Registry
 from bridge.avro.subjects import register_all, subject_of, subjects
-from bridge.clock import Clock
+from bridge.clock import Clock, until_stopped
 from bridge.commands.engine import Commands
 from bridge.config import Settings, SourceSettings
 from bridge.errors import (
     EXIT_GAVE_UP,
     EXIT_OK,
     AccessError,
-    Again,
     ApiRejected,
     ConfigError,
-    DependencyAway,
     Stop,
 )
 from bridge.health import Health
@@ -41,17 +40,14 @@ from bridge.ops.server import ops_app
 from bridge.ops.serving import serving
 from bridge.source.owner import Source
 from bridge.source.publish import Layout
-from bridge.supervise import Loop, supervise
+from bridge.startup import Dependency, reach
+from bridge.supervise import CLOSE_SECONDS, Loop, supervise
 
 Only = Literal["events", "commands"]
-
-START_SECONDS: Final = 60.0
-"""How long a dependency may be away when the bridge starts."""
 
 EVENT_TOPICS: Final = ("events", "checkpoint", "events.dlq")
 COMMAND_TOPICS: Final = ("commands", "command-results", "command-state", "commands.dlq")
 
-T = TypeVar("T")
 _log = telemetry.log(__name__)
 
 
@@ -83,9 +79,13 @@ async def _run(settings: Settings, only: Only | None) -> int:
 
 
 def _take_signals(stop: asyncio.Event) -> None:
+    asked_before = False
+
     def asked() -> None:
-        if stop.is_set():
+        nonlocal asked_before
+        if asked_before:
             os._exit(EXIT_GAVE_UP)
+        asked_before = True
         _log.info("stopping")
         stop.set()
 
@@ -114,9 +114,7 @@ class Bridge:
         """Start, work until `stop`, drain; what is open closes with `stack`, the ops port last."""
         settings = self._settings
         self._health.unready("start", "starting")
-        ops = await stack.enter_async_context(
-            serving(ops_app(self._health, self._status), settings.ops.host, settings.ops.port)
-        )
+        ops = await stack.enter_async_context(self._serving())
         registry = Registry(
             settings.registry.url,
             basic_auth=settings.registry.basic_auth,
@@ -124,87 +122,103 @@ class Bridge:
         )
         stack.push_async_callback(registry.aclose)
         codec = Codec(registry, clock=self._clock)
-        started = asyncio.create_task(self._start(stack, registry, codec), name="start")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not started.done():
-            started.cancel()
-            await asyncio.wait({started})
+        await until_stopped(self._start(stack, registry, codec), stop)
+        if stop.is_set():
             return
-        started.result()
         self._helpers["ready"] = lambda ending: self._announce(ops, ending)
         self._health.ready("start")
-        grace = settings.api.timeout + settings.kafka.transaction_timeout
+        # Workers bound their drain themselves, and then close what they have open.
+        grace = settings.drain_seconds + CLOSE_SECONDS
         try:
             await supervise(self._workers, self._helpers, stop, grace=grace)
         finally:
             self._health.unready("stop", "stopping")
 
+    @asynccontextmanager
+    async def _serving(self) -> AsyncIterator[str]:
+        """Serve the ops port; raises ConfigError where that is not possible."""
+        host, port = self._settings.ops.host, self._settings.ops.port
+        async with AsyncExitStack() as stack:
+            try:
+                server = serving(ops_app(self._health, self._status), host, port)
+                url = await stack.enter_async_context(server)
+            except OSError as error:
+                where = f"cannot listen on port {port} of {host}: {error.strerror}"
+                raise ConfigError([f"BRIDGE_OPS__PORT: {where}"]) from error
+            yield url
+
     async def _start(self, stack: AsyncExitStack, registry: Registry, codec: Codec) -> None:
         """Reach every dependency and build the parts."""
         settings = self._settings
-        counts, _ = await asyncio.gather(
-            self._reach("kafka", self._check_topics),
-            self._reach("registry", lambda: self._prepare(registry, codec)),
-        )
+        counts: dict[str, int] = {}
+
+        async def look_at_topics() -> None:
+            counts.update(await self._check_topics())
+
+        brokers = f"BRIDGE_KAFKA__BOOTSTRAP_SERVERS {settings.kafka.bootstrap_servers}"
+        dependencies = [
+            Dependency("kafka", brokers, look_at_topics),
+            Dependency(
+                "registry",
+                f"BRIDGE_REGISTRY__URL {registry.url}",
+                lambda: self._prepare(registry, codec),
+            ),
+        ]
+        accounts = settings.sources if self._events else ()
+        for account in (*accounts, *((None,) if self._commands else ())):
+            self._add_client(stack, account)
+        for name, (client, gate) in self._clients.items():
+            part = f"api of {name}" if name else "api"
+            where = f"TELNYX_BASE_URL {settings.api.base_url}"
+            dependencies.append(Dependency(part, where, partial(self._probe, client, gate)))
+        await reach(dependencies, clock=self._clock, health=self._health)
         if self._events:
-            lease = Lease(
-                self._kafka,
-                group=settings.source_group,
-                topic=settings.topic("checkpoint"),
-                clock=self._clock,
-            )
-            self._helpers["lease"] = lease.run
-            for source in settings.sources:
-                await self._add_source(stack, source, lease, codec, counts)
+            self._add_sources(codec, counts)
         if self._commands:
-            client, gate = await self._client(stack, None)
+            client, gate = self._client(None)
             self._engine = Commands(
                 settings, self._kafka, client, gate, codec, self._clock, self._health
             )
             self._workers["commands"] = self._engine.run
 
-    async def _add_source(
-        self,
-        stack: AsyncExitStack,
-        source: SourceSettings,
-        lease: Lease,
-        codec: Codec,
-        counts: dict[str, int],
-    ) -> None:
-        client, gate = await self._client(stack, source)
-        layout = Layout.of(
-            self._settings,
-            source.name,
-            events=counts["events"],
-            checkpoints=counts["checkpoint"],
-        )
-        made = Source(
-            self._settings,
-            source,
-            kafka=self._kafka,
-            client=client,
-            gate=gate,
-            codec=codec,
-            lease=lease,
-            layout=layout,
+    def _add_sources(self, codec: Codec, counts: dict[str, int]) -> None:
+        settings = self._settings
+        lease = Lease(
+            self._kafka,
+            group=settings.source_group,
+            topic=settings.topic("checkpoint"),
             clock=self._clock,
-            health=self._health,
         )
-        self._sources.append(made)
-        self._workers[f"source {source.name}"] = made.run
+        self._helpers["lease"] = lease.run
+        for source in settings.sources:
+            client, gate = self._client(source)
+            layout = Layout.of(
+                settings, source.name, events=counts["events"], checkpoints=counts["checkpoint"]
+            )
+            made = Source(
+                settings,
+                source,
+                kafka=self._kafka,
+                client=client,
+                gate=gate,
+                codec=codec,
+                lease=lease,
+                layout=layout,
+                clock=self._clock,
+                health=self._health,
+            )
+            self._sources.append(made)
+            self._workers[f"source {source.name}"] = made.run
 
-    async def _client(
-        self, stack: AsyncExitStack, source: SourceSettings | None
-    ) -> tuple[MissionsClient, AccessGate]:
-        """Return the client for a source's key (None: the common one) and the gate before it.
+    def _client(self, source: SourceSettings | None) -> tuple[MissionsClient, AccessGate]:
+        """Return the client for a source's key (None: the common one) and the gate before it."""
+        return self._clients[_account(source)]
 
-        One key has one client, hence one rate budget.
-        """
-        own = source.name if source is not None and source.api_key is not None else ""
+    def _add_client(self, stack: AsyncExitStack, source: SourceSettings | None) -> None:
+        """Make client and gate, unless they are there: one key has one client, hence one budget."""
+        own = _account(source)
         if own in self._clients:
-            return self._clients[own]
+            return
         api = self._settings.api
         client = MissionsClient(
             base_url=api.base_url,
@@ -221,18 +235,15 @@ class Bridge:
         self._helpers[part] = gate.run
         self._clients[own] = client, gate
 
-        async def probe() -> None:
-            try:
-                await client.probe()
-            except AccessError as error:
-                gate.refuse(error)
-            except ApiRejected as error:
-                raise ConfigError(
-                    [f"TELNYX_BASE_URL: {api.base_url} is no Missions API: {error}"]
-                ) from error
-
-        await self._reach("api", probe)
-        return client, gate
+    async def _probe(self, client: MissionsClient, gate: AccessGate) -> None:
+        """Ask the API for next to nothing; a key that it refuses is the gate's business."""
+        try:
+            await client.probe()
+        except AccessError as error:
+            gate.refuse(error)
+        except ApiRejected as error:
+            url = self._settings.api.base_url
+            raise ConfigError([f"TELNYX_BASE_URL: {url} is no Missions API: {error}"]) from error
 
     async def _check_topics(self) -> dict[str, int]:
         """Return the partition counts of the topics that are needed; raises ConfigError."""
@@ -247,6 +258,7 @@ class Bridge:
         return await partition_counts(self._kafka, specs)
 
     async def _prepare(self, registry: Registry, codec: Codec) -> None:
+        """Find every schema that is needed; ConfigError lists all that are missing."""
         prefix = self._settings.kafka.topic_prefix
         if self._settings.registry.register_schemas:
             await register_all(registry, prefix)
@@ -254,27 +266,15 @@ class Bridge:
             ("commands", "command-results", "command-state") if self._commands else ()
         )
         known = subjects(prefix)
+        problems: list[str] = []
         for topic in topics:
             subject = subject_of(prefix, topic)
-            await codec.prepare(subject, known[subject].schema)
-
-    async def _reach(self, name: str, step: Callable[[], Awaitable[T]]) -> T:
-        """Take a first step with a dependency; try again for START_SECONDS while it is away."""
-        limit = self._clock.monotonic() + START_SECONDS
-        while True:
             try:
-                result = await step()
-            except Again as error:
-                self._health.unready(name, str(error))
-                telemetry.dependency_away(name, str(error))
-                if self._clock.monotonic() >= limit:
-                    raise DependencyAway(
-                        f"{name} could not be reached within {START_SECONDS:.0f} s: {error}"
-                    ) from error
-                await self._clock.sleep(1)
-            else:
-                self._health.ready(name)
-                return result
+                await codec.prepare(subject, known[subject].schema)
+            except ConfigError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise ConfigError(problems)
 
     async def _announce(self, ops: str, stop: asyncio.Event) -> None:
         """Say once, on standard output, that the bridge is ready."""
@@ -292,3 +292,8 @@ class Bridge:
             "sources": [source.status() for source in self._sources],
             "commands": None if self._engine is None else self._engine.status(),
         }
+
+
+def _account(source: SourceSettings | None) -> str:
+    """Name the source whose own key is used, "" for the common key."""
+    return source.name if source is not None and source.api_key is not None else ""

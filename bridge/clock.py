@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 Micros = int
 """A point in time: microseconds since 1970-01-01 UTC, as Avro's timestamp-micros."""
 
 SECOND: Micros = 1_000_000
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -36,3 +40,22 @@ class Clock:
         except TimeoutError:
             return False
         return True
+
+
+async def until_stopped(
+    work: Coroutine[Any, Any, T], stop: asyncio.Event, grace: float = 0.0
+) -> T | None:
+    """Return what `work` returns; None if it was cancelled, `grace` seconds after `stop` was set.
+
+    For work that nothing is lost by giving up. Raises what `work` raises.
+    """
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=grace)
+    finally:
+        stopping.cancel()
+        if working.cancel():
+            await asyncio.wait({working})
+    return None if working.cancelled() else working.result()

@@ -214,6 +214,11 @@ class Settings(Branch):
         """Id that only the owner of a partition of commands writes with."""
         return f"{self.commands_group}.{partition}"
 
+    @property
+    def drain_seconds(self) -> float:
+        """Seconds for calls in flight to be answered, and their outcomes written, after SIGTERM."""
+        return self.api.timeout + 10.0
+
     def read_api_key(self, source: str | None = None) -> str:
         """Return the key as it is now, of a source or (None) of the commands.
 

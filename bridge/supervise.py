@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from bridge.telemetry import log
 
 Loop = Callable[[asyncio.Event], Awaitable[None]]
 """A loop that ends its step and returns once the event is set."""
+
+CLOSE_SECONDS: Final = 10.0
+"""Seconds for a helper to end, and for any loop to close what it opened once it is cancelled."""
 
 _log = log(__name__)
 
@@ -23,8 +27,9 @@ async def supervise(
     """Run all loops until `stop` is set or one of them ends; then drain them.
 
     Workers end first, with `grace` seconds to finish their step; helpers, whom workers need to
-    finish, end after them. A loop that does not end in time is cancelled and named. Raises what
-    the first failed loop raised; the others' failures are logged.
+    finish, end after them. A loop that does not end in time is cancelled and named: draining takes
+    `grace` and three times CLOSE_SECONDS at most. Raises what the first failed loop raised; the
+    others' failures are logged.
     """
     helpers_stop = asyncio.Event()
     running = {
@@ -38,10 +43,9 @@ async def supervise(
     finally:
         stopping.cancel()
     ended = [task for task in running if task.done()]
-    stop.set()
-    for ending in (stop, helpers_stop):
+    for ending, seconds in ((stop, grace), (helpers_stop, CLOSE_SECONDS)):
         ending.set()
-        await _drain([task for task, its in running.items() if its is ending], grace)
+        await _drain([task for task, its in running.items() if its is ending], seconds)
     _raise_first([*ended, *(task for task in running if task not in ended)])
 
 
@@ -57,7 +61,7 @@ async def _drain(tasks: list[asyncio.Task[None]], grace: float) -> None:
         _log.error("loop_did_not_end", loop=task.get_name(), seconds=grace)
         task.cancel()
     if late:
-        await asyncio.wait(late, timeout=grace)
+        await asyncio.wait(late, timeout=CLOSE_SECONDS)
 
 
 def _raise_first(tasks: list[asyncio.Task[None]]) -> None:

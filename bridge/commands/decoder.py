@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.clock import Clock
 from bridge.errors import RegistryAway
@@ -38,6 +39,7 @@ class Decoder:
                 return await self.codec.decode(subject, data, received=arrived)
             except RegistryAway as error:
                 reason = str(error)
+                telemetry.dependency_away("registry", reason, of="commands")
                 self._waiting.append(reason)
                 try:
                     if await self._clock.sleep(RETRY, stop):

@@ -37,7 +37,6 @@ TURN_WITHIN = 90.0
 """Seconds within which the loop takes its next turn, slow calls of Kafka included."""
 
 _RETRY = 1.0
-_WRITING = 10.0
 
 
 @dataclass(slots=True)
@@ -77,7 +76,7 @@ class Commands:
         self._decoder = Decoder(codec, clock)
         self._shared = Shared.of(settings, client, gate, self._decoder, clock)
         self._topic = settings.topic("commands")
-        self._drain = settings.api.timeout + _WRITING
+        self._drain = settings.drain_seconds
         self._held: dict[TopicPartition, _Held] = {}
         self._stand_by: dict[TopicPartition, float] = {}
         self._membership: Membership | None = None
@@ -171,12 +170,12 @@ class Commands:
         return self._membership
 
     def _note_away(self, reason: str | None) -> None:
-        """Remember whether Kafka can be used, and tell when that changes."""
-        before, self._away = self._away, reason
-        if reason is not None and before is None:
-            telemetry.dependency_away("kafka", reason)
-        if reason is None and before is not None:
-            telemetry.dependency_back("kafka")
+        """Remember whether Kafka can be used, and tell."""
+        self._away = reason
+        if reason is None:
+            telemetry.dependency_back("kafka", of="commands")
+        else:
+            telemetry.dependency_away("kafka", reason, of="commands")
 
     async def _leave(self) -> None:
         """Give up a membership that does not work; the partitions stay for a while.
@@ -249,6 +248,7 @@ class Commands:
             self._health.unready("registry", self._decoder.away)
         elif self._registry_away:
             self._health.ready("registry")
+            telemetry.dependency_back("registry", of="commands")
         self._registry_away = self._decoder.away is not None
         owned = sum(held.partition.begun for held in self._held.values())
         if owned != self._owned:

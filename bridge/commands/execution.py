@@ -131,6 +131,7 @@ class Execution:
                         tries += 1
                         if counts:  # a 429 is no absence
                             self._shared.api_away[self._command.command_id] = reason
+                            telemetry.dependency_away("api", reason, of="commands")
                         await self._pause(_backoff(tries) if wait is None else wait)
             return None
         finally:

@@ -175,9 +175,11 @@ def _start(server: Server) -> str:
     command = [java, *flags, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{jars}/*"]
     files, ports = _configure(server, brokers)
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    # Joined to its option by "=", because one in 64 begins with a hyphen.
+    form = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"]
     for file in files:
         formatted = subprocess.run(  # noqa: S603 - found on the path
-            [*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(file)],
+            [*command, *form, f"--config={file}"],
             capture_output=True,
             text=True,
             check=False,

@@ -72,6 +72,7 @@ _MEANING: tuple[tuple[type[Exception], type[BridgeError], str], ...] = (
     (errors.InvalidTransactionTimeout, ConfigError, _UNFIT),
     (errors.InvalidSessionTimeoutError, ConfigError, _UNFIT),
     (errors.InvalidTopicError, ConfigError, _UNFIT),
+    (errors.KafkaConnectionError, KafkaAway, "no broker can be reached"),
     (OSError, KafkaAway, "no broker can be reached"),
 )
 
@@ -194,6 +195,12 @@ def _assignor() -> Any:
             return super().metadata(topics)
 
     return Assignor
+
+
+def has_coordinator(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the member of a group is in touch with the broker that coordinates it."""
+    coordinator: Any = consumer._coordinator  # noqa: SLF001 - nothing else shows it
+    return coordinator.coordinator_id is not None
 
 
 async def end_producer(producer: AIOKafkaProducer, *, discard: bool) -> None:

@@ -11,13 +11,20 @@ from aiokafka.errors import NoOffsetForPartitionError
 
 from bridge.clock import Clock
 from bridge.errors import KafkaAway
-from bridge.kafka.client import REQUEST_TIMEOUT, KafkaClient, bounded, end_consumer
+from bridge.kafka.client import (
+    REQUEST_TIMEOUT,
+    KafkaClient,
+    bounded,
+    end_consumer,
+    has_coordinator,
+)
 
 Received = ConsumerRecord[bytes, bytes]
 """A record as it was read; `key` and `value` may be None."""
 
 SILENCE = 30.0
-"""Seconds without any answer to fetches after which a member gives up; failover takes 10 to 13."""
+"""Seconds without coordinator, or without any answer to fetches, after which a member gives up;
+failover takes 10 to 13."""
 
 _FETCH_MS = 500
 
@@ -125,6 +132,7 @@ class Membership:
         self._clock = clock
         self._seats: dict[TopicPartition, _Seat] = {}
         self._adopted = 0
+        self._alone = 0.0
         self.changed = asyncio.Event()
         self._listener = _Listener(clock, self.changed)
 
@@ -153,7 +161,7 @@ class Membership:
         """Return what arrived on resumed partitions, after at most about `timeout` seconds.
 
         Raises:
-            KafkaAway: the group cannot be used, or no fetch was answered for long.
+            KafkaAway: the group cannot be used, or no broker answered for long.
             StateError: a position is outside the log.
         """
         self._adopt()
@@ -240,7 +248,11 @@ class Membership:
         return True
 
     def _watch(self, seconds: float) -> None:
-        """Raise KafkaAway when a partition that is read got no answer for long."""
+        """Raise KafkaAway when the group, or a partition that is read, was silent for long."""
+        # aiokafka looks for a coordinator without end; a member that reads nothing notices only so.
+        self._alone = 0.0 if has_coordinator(self._consumer) else self._alone + seconds
+        if self._alone > SILENCE:
+            raise KafkaAway(f"{self._what}: no coordinator of the group for {self._alone:.0f} s")
         if not self._settled:
             return
         for at, seat in self._seats.items():

@@ -23,7 +23,7 @@ class Lease:
     """The partitions of `topic` that this process works on, as `group` shares them out.
 
     Its owner waits for `changed`, clears it and looks at `owned`. `joined` is False while the group
-    has not decided yet, or cannot be reached.
+    has not decided yet, or cannot be reached: `trouble` says why.
     """
 
     def __init__(self, kafka: KafkaClient, *, group: str, topic: str, clock: Clock) -> None:
@@ -33,6 +33,7 @@ class Lease:
         self._clock = clock
         self.owned: frozenset[int] = frozenset()
         self.joined = False
+        self.trouble: str | None = None
         self.changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -44,7 +45,8 @@ class Lease:
             try:
                 await self._hold(stop)
             except KafkaAway as error:
-                telemetry.dependency_away("kafka", str(error))
+                self.trouble = str(error)
+                telemetry.dependency_away("kafka", self.trouble, of=self._group)
                 await self._clock.sleep(_RETRY, stop)
 
     async def _hold(self, stop: asyncio.Event) -> None:
@@ -58,7 +60,9 @@ class Lease:
                 # aiokafka from leaving the group as idle, and what raises the group's errors.
                 await membership.poll(_TURN)
                 self._show(at.partition for at in membership.assigned)
-                self.joined = membership.joined
+                if membership.joined and not self.joined:
+                    self.joined, self.trouble = True, None
+                    telemetry.dependency_back("kafka", of=self._group)
         finally:
             self.joined = False
             self._show(())

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from bridge import telemetry
-from bridge.clock import Clock
+from bridge.clock import Clock, until_stopped
 from bridge.errors import AccessError, ApiError, ApiRejected
 from bridge.health import Health
 
@@ -46,10 +46,9 @@ class AccessGate:
             f"it is read and tried again every {PROBE_SECONDS:g} s"
         )
         self._health.unready(self._name, reason)
-        if self.is_open:
-            self._open.clear()
-            self._shut.set()
-            telemetry.dependency_away(self._name, reason)
+        self._open.clear()
+        self._shut.set()
+        telemetry.dependency_away(self._name, reason)
 
     async def wait_open(self, stop: asyncio.Event) -> bool:
         """Wait until the gate is open; False if `stop` was set."""
@@ -62,7 +61,7 @@ class AccessGate:
         while not stop.is_set():
             if self.is_open:
                 await _either(self._shut, stop)
-            elif not await self.turn():
+            elif not await until_stopped(self.turn(), stop):
                 await self._clock.sleep(PROBE_SECONDS, stop)
 
     async def turn(self) -> bool:

@@ -1,7 +1,7 @@
 """What a source has published, as records that ride in the same transaction as its events.
 
 Three kinds of record, all on one partition of the checkpoint topic: the *frontier* (the position),
-one *segment* per batch (digests of its events), and *claims* (see `poller.py`). Read back, they
+one *segment* per batch (digests of its events), and *claims* (see `owner.py`). Read back, they
 give the state that the next batch is decided by. Pure code: it folds records in, plans a batch,
 and applies it after it is committed.
 """

@@ -29,6 +29,7 @@ from bridge.errors import (
     InvalidRecord,
     KafkaAway,
     RateLimited,
+    RegistryAway,
     StateError,
     TransactionLost,
 )
@@ -149,8 +150,14 @@ class Source:
     def _may_go_on(self, stop: asyncio.Event) -> bool:
         """Take note that a step succeeded; a long climb is neither stuck nor unready."""
         self._beat(STEP_TIMEOUT + self._settings.api.timeout)
-        self._health.ready(self._part)
+        self._works("api")
         return self._leased() and not stop.is_set()
+
+    def _works(self, *dependencies: str) -> None:
+        """Take note that a step succeeded that needs these."""
+        self._health.ready(self._part)
+        for name in dependencies:
+            telemetry.dependency_back(name, of=self._part)
 
     def _leased(self) -> bool:
         return self._layout.checkpoint_partition in self._lease.owned
@@ -182,7 +189,7 @@ class Source:
                 checkpoint,
                 lambda: self._may_go_on(stop),
             )
-            self._health.ready(self._part)
+            self._works("kafka", "registry")
             while self._leased() and not stop.is_set():
                 await self._step(self._poller, stop)
         finally:
@@ -208,7 +215,7 @@ class Source:
             await self._wait(error, stop)
         else:
             self._failures = 0
-            self._health.ready(self._part)
+            self._works("api")
             if not more:
                 await self._clock.sleep(self._source.poll_interval, stop)
 
@@ -266,9 +273,14 @@ class Source:
 
     async def _wait(self, error: Exception, stop: asyncio.Event) -> None:
         """Wait after a failure, longer each time, and say why the source is not ready."""
+        away, longest = "api", LONGEST_WAIT
+        if isinstance(error, KafkaAway):
+            away, longest = "kafka", LONGEST_WAIT_FOR_KAFKA
+        elif isinstance(error, RegistryAway):
+            away = "registry"
         self._health.unready(self._part, str(error))
-        telemetry.dependency_away(self._part, str(error))
-        longest = min(LONGEST_WAIT, 0.5 * 2**self._failures)
+        telemetry.dependency_away(away, str(error), of=self._part)
+        longest = min(longest, 0.5 * 2**self._failures)
         self._failures = min(self._failures + 1, 10)
         wait = error.wait if isinstance(error, RateLimited) and error.wait else longest
         self._beat(wait + 1)

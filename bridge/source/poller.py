@@ -245,7 +245,9 @@ class Poller:
         try:
             await self._index.learn(run_ids)
         except (ApiError, ApiRejected) as error:
-            telemetry.dependency_away("api: list of runs", str(error))
+            telemetry.dependency_away("api", str(error), of="missions of runs")
+        else:
+            telemetry.dependency_back("api", of="missions of runs")
 
     async def _drive(
         self, steps: sweep.Reading[sweep.Swept], found: Callable[[sweep.Found], Any] | None = None

@@ -71,6 +71,7 @@ def sending(scene: Stage, commands: Sequence[Command]) -> Iterator[list[dict[str
             told, _ = sender.communicate(timeout=150)
         finally:
             sender.kill()
+    assert sender.returncode == 0, f"send ended with {sender.returncode}"
     results += [json.loads(line) for line in told.splitlines()]
 
 
@@ -101,6 +102,14 @@ def _record(command: Command, now: int) -> dict[str, Any]:
     branch = "".join(word.capitalize() for word in command["type"].split("_"))
     body = (f"missionbridge.v1.{branch}", command["body"])
     return {**command, "issued_at": now, "body": body}
+
+
+def ends(scene: Stage) -> dict[str, int]:
+    """Return, by partition, how many commands there are."""
+    found: Counter[str] = Counter()
+    for record in read_topic(scene.broker, f"{scene.prefix}.commands"):
+        found[str(record.partition)] = record.offset + 1
+    return dict(found)
 
 
 def results(scene: Stage) -> list[dict[str, Any]]:

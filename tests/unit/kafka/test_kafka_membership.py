@@ -32,6 +32,7 @@ class Consumer:
         self.fetched: list[Received] = []
         self.error: Exception | None = None
         self.answers = 0
+        self._coordinator = SimpleNamespace(coordinator_id=1)
 
     def give(self, *partitions: TopicPartition) -> None:
         self.given = {at: {"position": None, "paused": False} for at in partitions}
@@ -197,4 +198,19 @@ async def test_a_member_that_gets_no_answers_says_so_only_when_it_asked(group: G
     group.member._watch(SILENCE)
     group.member._watch(SILENCE)
     with pytest.raises(KafkaAway, match="no answer to fetches of topic-0"):
+        group.member._watch(1)
+
+
+async def test_a_member_that_finds_no_coordinator_says_so_also_when_it_reads_nothing(
+    group: Group,
+) -> None:
+    group.rebalance(A)
+    group.consumer._coordinator.coordinator_id = None
+    group.member._watch(SILENCE)
+    group.consumer._coordinator.coordinator_id = 2
+    group.member._watch(SILENCE)
+    group.consumer._coordinator.coordinator_id = None
+    group.revoke()
+    group.member._watch(SILENCE)
+    with pytest.raises(KafkaAway, match="no coordinator of the group"):
         group.member._watch(1)

@@ -1,0 +1,130 @@
+"""Real processes, real kills: each command has one result, and its effect at most once."""
+
+from functools import partial
+from pathlib import Path
+
+from support import commands
+from support.brokers import Broker
+from support.stage import Bridge, Stage, stage, wait_for
+
+CONCURRENCY = 8
+IN_FLIGHT = 2 * CONCURRENCY
+"""As many requests may be unanswered, and as many answers on their way to the topic."""
+
+SETTINGS = {
+    "BRIDGE_COMMANDS__CONCURRENCY": str(CONCURRENCY),
+    "BRIDGE_COMMANDS__MAX_STARTS_PER_MINUTE": "1000",
+}
+
+
+def runs_on(kafka: Broker) -> int:
+    """As many runs make four times as many commands."""
+    return 125 if kafka.real else 40
+
+
+def working(scene: Stage) -> Bridge:
+    return scene.run("--only", "commands", **SETTINGS).ready()
+
+
+def partitions(bridge: Bridge) -> dict[str, int]:
+    """The partitions that it accepts commands from, with how far each is complete."""
+    shown = bridge.status()["commands"]["partitions"]
+    return {number: seen["position"] for number, seen in shown.items() if seen["open"]}
+
+
+def expect_all_done(scene: Stage, bridge: Bridge) -> None:
+    """Wait until a bridge is through with every command that was sent."""
+    ends = commands.ends(scene)
+    wait_for(lambda: ends.items() <= partitions(bridge).items(), 120)
+
+
+def has_done(scene: Stage, effects: int) -> bool:
+    return len(scene.effects()) >= effects
+
+
+def answer_slowly(scene: Stage) -> None:
+    """Let every effect be followed by its answer a little later, so that some are on their way."""
+    scene.simulator.control("faults", {"kind": "slow", "operation": "writes", "seconds": 0.1})
+
+
+def expect_exact(scene: Stage, kills: int) -> None:
+    """Compare commands, results and effects after so many kills."""
+    day = commands.review(scene)
+    day.assert_sound()
+    # Where a pause was announced and never sent, the resume after it finds the run running.
+    assert day.counts.keys() <= {"SUCCEEDED", "IN_DOUBT", "ALREADY_DONE"}, day.counts
+    assert day.counts["IN_DOUBT"] <= kills * IN_FLIGHT, day.counts
+    assert day.counts["ALREADY_DONE"] <= day.counts["IN_DOUBT"], day.counts
+
+
+def test_each_command_has_one_result_through_two_kills(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        answer_slowly(scene)
+        orders = commands.working_day(scene, runs_on(kafka))
+        commands.produce(scene, orders)
+        for quarter in (1, 2):
+            bridge = working(scene)
+            wait_for(partial(has_done, scene, quarter * len(orders) // 4))
+            bridge.kill()
+            assert not has_done(scene, len(orders)), "the kill came too late"
+        bridge = working(scene)
+        expect_all_done(scene, bridge)
+        assert bridge.stop() == 0
+        expect_exact(scene, kills=2)
+
+
+def test_of_two_bridges_one_goes_on_with_the_partitions_of_the_other(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        answer_slowly(scene)
+        orders = commands.working_day(scene, runs_on(kafka))
+        first, second = working(scene), working(scene)
+        wait_for(lambda: len(partitions(first)) == len(partitions(second)) == 3)
+        commands.produce(scene, orders)
+        wait_for(lambda: has_done(scene, len(orders) // 4))
+        first.kill()
+        assert not has_done(scene, len(orders)), "the kill came too late"
+        expect_all_done(scene, second)
+        assert second.stop() == 0
+        expect_exact(scene, kills=1)
+
+
+def test_a_stopped_bridge_leaves_nothing_in_doubt(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        answer_slowly(scene)
+        orders = commands.working_day(scene, runs_on(kafka))
+        bridge = working(scene)
+        with commands.sending(scene, orders) as told:
+            wait_for(lambda: has_done(scene, len(orders) // 4))
+            assert bridge.stop() == 0
+            done = len(scene.effects())
+            assert done < len(orders), "the signal came too late"
+            before = [result["status"] for result in commands.results(scene)]
+            assert before == ["SUCCEEDED"] * done
+            bridge = working(scene)
+        assert bridge.stop() == 0
+        day = commands.review(scene)
+        day.assert_sound()
+        assert day.counts == {"SUCCEEDED": len(orders)}
+        assert {result["command_id"]: result["status"] for result in told} == day.statuses
+
+
+def test_a_restart_repeats_nothing(kafka: Broker, topic_prefix: str, tmp_path: Path) -> None:
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        *orders, last = commands.working_day(scene, 3)
+        bridge = working(scene)
+        commands.produce(scene, orders)
+        expect_all_done(scene, bridge)
+        bridge.kill()
+        bridge = working(scene)
+        commands.produce(scene, [last])
+        expect_all_done(scene, bridge)
+        assert bridge.stop() == 0
+        day = commands.review(scene)
+        day.assert_sound()
+        assert day.counts == {"SUCCEEDED": len(orders) + 1}

@@ -1,0 +1,48 @@
+"""The real codec on an embedded registry, in process."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import httpx
+
+from bridge.avro.codec import Codec, load_schemas
+from bridge.avro.registry import Registry
+from bridge.dev.registry import RegistryServer
+
+EVENTS, CHECKPOINT = "missions.events-value", "missions.checkpoint-value"
+T = TypeVar("T")
+
+
+@functools.cache
+def codec() -> Codec:
+    """Return a codec that is ready for the topics of a source; what follows needs no registry."""
+
+    async def prepare() -> Codec:
+        transport = httpx.ASGITransport(app=RegistryServer().app)
+        registry = Registry("http://registry", transport=transport)
+        made, schemas = Codec(registry), load_schemas()
+        await made.prepare(EVENTS, schemas["mission_event"], register=True)
+        await made.prepare(CHECKPOINT, schemas["checkpoint"], register=True)
+        await registry.aclose()
+        return made
+
+    return asyncio.run(prepare())
+
+
+def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that never has to wait."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it had to wait")
+
+
+def decode(subject: str, value: bytes | None) -> dict[str, Any]:
+    """Decode a value of a subject."""
+    return at_once(codec().decode(subject, value))

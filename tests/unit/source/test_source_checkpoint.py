@@ -1,0 +1,349 @@
+"""What a source remembers: decided once, read back the same, refused when damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from source_codec import CHECKPOINT, codec, decode
+from source_lists import item
+
+from bridge.clock import SECOND, Micros
+from bridge.errors import StateError
+from bridge.source.checkpoint import (
+    EXPIRE_AT_ONCE,
+    Batch,
+    Checkpoint,
+    Climb,
+    Position,
+    claim_record,
+    concerns,
+    read_back,
+)
+from bridge.source.segment import LONGEST_RUN_ID, digest
+from bridge.source.sweep import BEGINNING, Item
+
+FEED = "0123456789abcdef"
+
+
+class Topic:
+    """The newest records of one source by key, as bytes."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, bytes] = {}
+
+    def commit(self, state: Checkpoint, batch: Batch) -> None:
+        """Write a batch's records, then let the state take it over."""
+        for key, value in state.records(batch):
+            if value is None:
+                self.live.pop(key, None)
+            else:
+                self.live[key] = codec().encode(CHECKPOINT, value)
+        state.apply(batch)
+
+    def values(self) -> dict[str, dict[str, Any]]:
+        return {key: decode(CHECKPOINT, value) for key, value in self.live.items()}
+
+    def read(self, feed: str = FEED) -> Checkpoint:
+        return read_back("default", feed, self.values())
+
+
+def plan(
+    state: Checkpoint,
+    items: list[Item],
+    *,
+    keep: Micros = BEGINNING,
+    server_time: Micros = 10**9,
+    publish: bool = True,
+    **position: Any,
+) -> Batch:
+    """Plan a batch; what is said of the position is added to the present one."""
+    now = state.position
+    names = ("frontier", "floor", "climb", "kept_from")
+    then = Position(**{name: getattr(now, name) for name in names} | position)
+    return state.plan(items, then, server_time=server_time, keep=keep, publish=publish)
+
+
+def filled(batches: int = 3) -> tuple[Checkpoint, Topic]:
+    """Return a state with so many segments of three events each, and its topic."""
+    state, topic = Checkpoint("default", FEED), Topic()
+    for number in range(batches):
+        events = [item(3 * number + n, run_id=f"run-{n}") for n in range(3)]
+        topic.commit(state, plan(state, events, frontier=3 * number + 2))
+    return state, topic
+
+
+def fresh(batch: Batch) -> list[int]:
+    return [int.from_bytes(one.item.digest, "big") for one in batch.fresh]
+
+
+# Deciding
+
+
+def test_an_event_is_new_once() -> None:
+    state, topic = Checkpoint("default", FEED), Topic()
+    batch = plan(state, [item(1), item(2), item(1)])
+    assert fresh(batch) == [1, 2]
+    topic.commit(state, batch)
+    assert fresh(plan(state, [item(1), item(2), item(3)])) == [3]
+    assert fresh(plan(topic.read(), [item(1), item(2), item(3)])) == [3]
+
+
+def test_nothing_changes_before_the_commit() -> None:
+    state, _ = filled()
+    before = state.records(plan(state, []))
+    plan(state, [item(100), item(101)], frontier=500, keep=5)
+    assert state.records(plan(state, [])) == before
+
+
+def test_an_event_is_late_after_a_later_one_of_its_run() -> None:
+    state, topic = Checkpoint("default", FEED), Topic()
+    first = plan(state, [item(1, 10, "a"), item(2, 10, "b"), item(3, 20, "a")])
+    assert [one.late for one in first.fresh] == [False, False, False]
+    topic.commit(state, first)
+    again = [item(4, 15, "b"), item(5, 15, "a"), item(6, 20, "a"), item(7, 30, "a")]
+    for there in (state, topic.read()):
+        batch = plan(there, again)
+        assert [one.late for one in batch.fresh] == [False, True, False, False]
+        assert batch.late == 1
+
+
+def test_a_start_at_latest_remembers_and_publishes_nothing() -> None:
+    state, topic = Checkpoint("default", FEED), Topic()
+    batch = plan(state, [item(5), item(6), item(7)], publish=False, floor=6, frontier=7)
+    assert batch.fresh == []
+    topic.commit(state, batch)
+    later = [item(4), item(5), item(6), item(7), item(8), item(60, 6)]
+    assert fresh(plan(topic.read(), later)) == [8, 60]
+    assert topic.read().published == 0
+
+
+def test_what_is_older_than_the_start_is_not_published() -> None:
+    state = Checkpoint("default", FEED)
+    assert fresh(plan(state, [item(1), item(2), item(3)], floor=2)) == [2, 3]
+
+
+def test_expired_events_are_not_published_again() -> None:
+    state, topic = filled(10)
+    topic.commit(state, plan(state, [], keep=20))
+    assert state.seen.keys() == {item(n).digest for n in range(18, 30)}
+    assert fresh(plan(topic.read(), [item(n) for n in range(30)])) == []
+
+
+def test_few_tombstones_ride_in_one_transaction() -> None:
+    state, topic = filled(EXPIRE_AT_ONCE + 50)
+    before = len(topic.live)
+    topic.commit(state, plan(state, [], keep=10**6))
+    assert before - len(topic.live) == EXPIRE_AT_ONCE
+    topic.commit(state, plan(state, []))
+    assert topic.read() == state
+    topic.commit(state, plan(state, [], keep=10**6))
+    assert [key for key in topic.live if key.startswith("seg/")] == []
+    assert topic.read() == state
+
+
+def test_a_climb_does_not_bring_expired_events_back() -> None:
+    """A climb begins below the frontier, so it would keep digests from further back."""
+    state, topic = filled(EXPIRE_AT_ONCE + 50)
+    topic.commit(state, plan(state, [], keep=10**6))
+    kept_from = state.position.kept_from
+    climb = plan(state, [item(10**6)], keep=5, climb=Climb(5, 10**6))
+    topic.commit(state, climb)
+    assert state.position.kept_from == kept_from == 10**6
+    assert fresh(plan(topic.read(), [item(n) for n in range(750)])) == []
+
+
+def test_a_later_part_of_the_same_sweep_does_not_bring_them_back_either() -> None:
+    state, topic = filled(10)
+    before = state.position
+    topic.commit(state, plan(state, [item(100)], keep=20))
+    batch = state.plan([item(5), item(101)], before, server_time=10**9, keep=20)
+    topic.commit(state, batch)
+    assert fresh(batch) == [101]
+    assert state.position.kept_from == 20
+
+
+def test_a_future_event_is_remembered_as_long_as_the_feed_shows_it() -> None:
+    state, topic = Checkpoint("default", FEED), Topic()
+    ahead = item(1, 1000 * SECOND, "a")
+    topic.commit(state, plan(state, [item(2, SECOND, "a"), ahead], server_time=2 * SECOND))
+    topic.commit(state, plan(state, [item(3, 500 * SECOND)], keep=300 * SECOND))
+    assert "seg/default/1" not in topic.live, "its segment expired"
+    for there in (state, topic.read()):
+        batch = plan(there, [ahead, item(4, 600 * SECOND, "a")])
+        assert fresh(batch) == [4]
+        assert batch.fresh[0].late, "an event of its run dated later was published before"
+
+
+@pytest.mark.parametrize("length", [LONGEST_RUN_ID, LONGEST_RUN_ID + 1, 900_000])
+def test_a_run_with_a_long_id_does_not_swell_the_checkpoint(length: int) -> None:
+    state, topic = Checkpoint("default", FEED), Topic()
+    run_id = "x" * length
+    topic.commit(state, plan(state, [item(1, 10, run_id)]))
+    assert len(topic.live["seg/default/1"]) < 300
+    batch = plan(topic.read(), [item(2, 5, run_id), item(3, 5, "x")])
+    assert [one.late for one in batch.fresh] == [True, False]
+
+
+def test_the_digest_of_an_event_is_of_both_ids() -> None:
+    pairs = [("a", "bc"), ("ab", "c"), ("", "abc"), ("abc", ""), ("bc", "a")]
+    assert len({digest(*pair) for pair in pairs}) == len(pairs)
+    assert len(digest("\ud800", "lone surrogates as well")) == 16
+
+
+# Reading back
+
+MOMENTS = st.integers(0, 60)
+EVENT = st.tuples(st.integers(0, 120), MOMENTS)
+STEP = st.fixed_dictionaries(
+    {
+        "events": st.lists(EVENT, max_size=8),
+        "server_time": MOMENTS,
+        "keep": st.one_of(st.just(BEGINNING), MOMENTS),
+        "publish": st.booleans(),
+        "frontier": st.one_of(st.none(), MOMENTS),
+        "floor": st.sampled_from([None, 5]),
+        "climb": st.one_of(
+            st.none(), st.builds(Climb, st.one_of(st.just(BEGINNING), MOMENTS), MOMENTS)
+        ),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP, max_size=12))
+def test_the_records_stand_for_the_state(history: list[dict[str, Any]]) -> None:
+    """Whatever happened: same state after a restart, nothing twice, and `late` as promised."""
+    state, topic = Checkpoint("default", FEED), Topic()
+    times: dict[int, Micros] = {}
+    known: set[int] = set()
+    newest: dict[str, Micros] = {}
+    for step in history:
+        events = [
+            item(number, times.setdefault(number, at), "abc"[number % 3])
+            for number, at in step.pop("events")
+        ]
+        events.sort(key=lambda one: one.at)
+        batch = plan(state, events, **step)
+        oldest = max(state.position.oldest, Position(floor=step["floor"]).oldest)
+        new = {n for e in events if e.at >= oldest and (n := _number(e)) not in known}
+        if step["publish"]:
+            assert set(fresh(batch)) == new
+            for one in batch.fresh:
+                before = newest.get(one.item.run_id, BEGINNING)
+                assert one.late == (before > one.item.at)
+                newest[one.item.run_id] = max(before, one.item.at)
+        known |= new
+        topic.commit(state, batch)
+        assert topic.read() == state
+
+
+def _number(one: Item) -> int:
+    return int.from_bytes(one.digest, "big")
+
+
+def test_a_source_without_records_is_new() -> None:
+    state = Topic().read()
+    assert state == Checkpoint("default", FEED)
+    assert state.is_new
+    assert not filled(0)[0].position.frontier
+
+
+def test_claims_are_no_state() -> None:
+    _, topic = filled()
+    before = topic.read()
+    topic.live["claim/default/1"] = codec().encode(CHECKPOINT, claim_record("host/1", 5))
+    assert topic.read() == before
+
+
+def test_only_the_records_of_a_source_concern_it() -> None:
+    mine = ["frontier/a", "seg/a/1", "claim/a/x"]
+    others = ["frontier/a.b", "frontier/b", "seg/a.b/1", "seg/b/1", "claim/b/x", "seg/a", "a", ""]
+    assert [key for key in mine + others if concerns("a", key)] == mine
+
+
+# Damage
+
+Damage = Callable[[Topic, dict[str, dict[str, Any]]], Any]
+
+
+def altered(key: str, **fields: Any) -> Damage:
+    return lambda _, values: values[key]["body"][1].update(fields)
+
+
+def swapped(one: str, other: str) -> Damage:
+    def swap(_: Topic, values: dict[str, dict[str, Any]]) -> None:
+        values[one], values[other] = values[other], values[one]
+
+    return swap
+
+
+def older_frontier(_: Topic, values: dict[str, dict[str, Any]]) -> None:
+    values["frontier/default"] = filled(2)[1].values()["frontier/default"]
+
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "first segment missing": (lambda _, v: v.pop("seg/default/1"), "segment 1 is missing"),
+    "last segment missing": (lambda _, v: v.pop("seg/default/3"), "segment 3 is missing"),
+    "entries altered": (altered("seg/default/2", entries=bytes(24)), "segment 2 was altered"),
+    "entries cut": (altered("seg/default/2", entries=bytes(23)), "segment 2 was altered"),
+    "runs altered": (
+        altered("seg/default/2", runs=[{"run_id": "a", "newest": 1}]),
+        "segment 2 was altered",
+    ),
+    "chain altered": (altered("seg/default/2", chain=bytes(16)), "segment 2 was altered"),
+    "segments swapped": (swapped("seg/default/1", "seg/default/2"), "segment 1 was altered"),
+    "a frontier for a segment": (
+        swapped("seg/default/2", "frontier/default"),
+        "frontier holds something else",
+    ),
+    "a claim for a segment": (
+        lambda _, v: v.update({"seg/default/2": claim_record("host", 1)}),
+        "segment 2 holds something else",
+    ),
+    "chain of the frontier altered": (
+        altered("frontier/default", chain=bytes(16)),
+        "segment 3 is not the newest",
+    ),
+    "frontier gone": (lambda _, v: v.pop("frontier/default"), "no frontier"),
+    "frontier older than its segments": (older_frontier, "older than segment 3"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_refused(damage: str) -> None:
+    _, topic = filled(3)
+    values = topic.values()
+    harm, message = DAMAGES[damage]
+    harm(topic, values)
+    with pytest.raises(StateError, match=message) as caught:
+        read_back("default", FEED, values)
+    assert "docs/OPERATIONS.md" in str(caught.value)
+    assert caught.value.exit_code == 78
+
+
+def test_a_segment_of_another_history_is_refused() -> None:
+    _, topic = filled(3)
+    other, elsewhere = Checkpoint("default", FEED), Topic()
+    for number in range(3):
+        elsewhere.commit(other, plan(other, [item(100 + number)]))
+    values = topic.values() | {"seg/default/2": elsewhere.values()["seg/default/2"]}
+    with pytest.raises(StateError, match="segment 2 follows no 1"):
+        read_back("default", FEED, values)
+
+
+def test_the_checkpoint_of_another_feed_is_refused() -> None:
+    _, topic = filled()
+    with pytest.raises(StateError, match=r"another feed.*BRIDGE_SOURCE__NAME"):
+        topic.read(feed="fedcba9876543210")
+
+
+def test_the_checkpoint_of_a_newer_bridge_is_refused() -> None:
+    _, topic = filled()
+    values = topic.values()
+    values["frontier/default"]["version"] = 2
+    with pytest.raises(StateError, match="newer bridge"):
+        read_back("default", FEED, values)
