@@ -36,7 +36,8 @@ unit: $(VENV)/.dev
 	$(BIN)/pytest -q tests/unit tests/simulation
 
 integration: $(VENV)/.dev
-	$(BIN)/pytest -q tests/contract tests/end_to_end
+	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
+	$(BIN)/pytest -q -n 3 --dist worksteal tests/contract tests/end_to_end
 
 bench: $(VENV)/.dev
 	for each in tests/bench/bench_*.py; do $(BIN)/python $$each || exit 1; done

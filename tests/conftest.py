@@ -35,6 +35,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xfail(reason=lacks.args[0], strict=True))
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what this worker used to the process that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["used"] = _USED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker used."""
+    _USED.update(getattr(node, "workeroutput", {}).get("used", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for what, description in _USED.items():
         terminalreporter.write_line(f"{what}: {description}")
