@@ -250,6 +250,8 @@ class Commands:
             self._health.ready("registry")
             telemetry.dependency_back("registry", of="commands")
         self._registry_away = self._decoder.away is not None
+        if not self._shared.api_away:
+            telemetry.dependency_back("api", of="commands")
         owned = sum(held.partition.begun for held in self._held.values())
         if owned != self._owned:
             self._owned = owned
@@ -274,6 +276,8 @@ class Commands:
         self._health.unready("commands", "ending")
         for held in self._held.values():
             held.partition.stop()
+            if held.partition.idle:
+                held.task.cancel()
         failures = await self._gather(held.task for held in self._held.values())
         if self._membership is not None:
             await self._membership.close()

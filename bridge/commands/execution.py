@@ -15,6 +15,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bridge import telemetry
 from bridge.clock import SECOND, Clock
 from bridge.commands import policy, verbs
 from bridge.commands.decoder import Decoder

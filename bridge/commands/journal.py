@@ -125,6 +125,11 @@ class Journal:
         """Whether this process can still write here, as far as it knows."""
         return self._ours and self._ended is None
 
+    @property
+    def busy(self) -> bool:
+        """Whether something waits to be written."""
+        return bool(self._queue)
+
     def known(self, command_id: str) -> Entry | None:
         """Return what is durable about a command."""
         return self._ledger.get(command_id)

@@ -49,6 +49,11 @@ class Partition:
         return self._begun
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing is under way but, at most, the opening of a writer."""
+        return not (self._tasks or self.journal.is_open or self.journal.busy)
+
+    @property
     def read_from(self) -> int:
         """The offset to read on from."""
         return max(self.journal.position.next, self.journal.begin)
@@ -96,14 +101,17 @@ class Partition:
         """Own the partition until `stop`; raises what ends the journal, a lane's failure too.
 
         Calls in flight are waited for, not longer than `patience` seconds, also where their
-        outcome cannot be written any more.
+        outcome cannot be written any more. Cancelled, it waits for nothing.
         """
         try:
             await self.journal.run(self._opened)
-        finally:
+        except Exception:
             self._stop.set()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=self._patience)
+            raise
+        finally:
+            self._stop.set()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -173,7 +173,7 @@ def forward(
             total=first.total,
         )
 
-    if stop == BEGINNING and first.total > FORWARD_WINDOWS * largest:
+    if deep and stop == BEGINNING and first.total > FORWARD_WINDOWS * largest:
         return swept(backlog=True)
     for _ in range(FORWARD_WINDOWS):
         if not window.is_sorted:

@@ -16,11 +16,11 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from bridge.clock import Clock
 from support.kafka import Sent, read_topic, write_topic
-from support.stage import COMMAND, Stage
+from support.stage import COMMAND, Bridge, Stage, wait_for
 from support.verdict import decoder
 
 Command = dict[str, Any]
-"""As a line of `send --file`: the fields of the Avro record, the body as the verb's plain object."""
+"""A line of `send --file`: the fields of the Avro record, the body as the verb's plain object."""
 
 STEERING = ("pause_run", "resume_run", "cancel_run")
 
@@ -31,9 +31,9 @@ def start(mission_id: str) -> Command:
     return _command("start_run", mission_id=mission_id, body=body)
 
 
-def steer(verb: str, mission_id: str, run_id: str) -> Command:
-    """Return the order to pause, resume or cancel a run."""
-    return _command(verb, mission_id=mission_id, run_id=run_id, body={})
+def about_run(verb: str, mission_id: str, run_id: str, **body: Any) -> Command:
+    """Return an order about a run."""
+    return _command(verb, mission_id=mission_id, run_id=run_id, body=body)
 
 
 def _command(verb: str, **fields: Any) -> Command:
@@ -54,7 +54,7 @@ def working_day(scene: Stage, runs: int) -> list[Command]:
     for run_id in (event["run_id"] for event in made):
         mission_id = mission_of[run_id]
         commands.append(start(mission_id))
-        commands += [steer(verb, mission_id, run_id) for verb in STEERING]
+        commands += [about_run(verb, mission_id, run_id) for verb in STEERING]
     return commands
 
 
@@ -104,12 +104,17 @@ def _record(command: Command, now: int) -> dict[str, Any]:
     return {**command, "issued_at": now, "body": body}
 
 
-def ends(scene: Stage) -> dict[str, int]:
-    """Return, by partition, how many commands there are."""
-    found: Counter[str] = Counter()
-    for record in read_topic(scene.broker, f"{scene.prefix}.commands"):
-        found[str(record.partition)] = record.offset + 1
-    return dict(found)
+def partitions(bridge: Bridge) -> dict[int, int]:
+    """Return the partitions that it accepts commands from, with how far each is complete."""
+    shown = bridge.status()["commands"]["partitions"]
+    return {int(number): seen["position"] for number, seen in shown.items() if seen["open"]}
+
+
+def expect_all_done(scene: Stage, bridge: Bridge) -> None:
+    """Wait until a bridge is through with every record of the commands topic."""
+    records = read_topic(scene.broker, f"{scene.prefix}.commands")
+    ends = {record.partition: record.offset + 1 for record in records}
+    wait_for(lambda: ends.items() <= partitions(bridge).items(), 120)
 
 
 def results(scene: Stage) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Kafka in memory, as far as the command side sees it: logs, transactions, fencing, one group.
+"""Kafka in memory, as far as the bridge sees it: logs, transactions, fencing, one group.
 
 Plugged in at the names `Writer`, `Membership`, `read_partition` and `end_consumer`. Each `Process`
 is one bridge's view: it can be killed, after which nothing of it reaches the logs any more.
@@ -241,7 +241,10 @@ async def _end_consumer(consumer: object) -> None:
 
 
 def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command side use this module in place of aiokafka."""
+    """Let the bridge use this module in place of aiokafka."""
+    monkeypatch.setattr("bridge.kafka.lease.Membership", FakeMembership)
+    monkeypatch.setattr("bridge.source.owner.Writer", FakeWriter)
+    monkeypatch.setattr("bridge.source.owner.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.journal.Writer", FakeWriter)
     monkeypatch.setattr("bridge.commands.engine.Membership", FakeMembership)
     monkeypatch.setattr("bridge.commands.reader.read_partition", _read_partition)

@@ -49,6 +49,7 @@ def read_topic(address: str, topic: str, deadline: float = 30.0) -> list[Seen]:
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
             # A partition in one answer: asked to go on after an aborted transaction, the embedded
             # broker names it again, and then clients drop what its producer committed since.
             "fetch.message.max.bytes": 2**28,
@@ -106,7 +107,7 @@ def write_topic(address: str, topic: str, records: Sequence[Sent]) -> None:
             refused.append(error)
 
     for record in records:
-        headers = list(record.headers)
+        headers: Any = list(record.headers)
         producer.produce(topic, record.value, record.key, headers=headers, on_delivery=delivered)
     left = producer.flush(60)
     assert not refused, refused

@@ -14,6 +14,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -247,16 +248,20 @@ class Stage:
 
     def quiet(self) -> None:
         """Let the API make no more events by itself."""
-        world = self.simulator.world
-        world.behaviour = world.behaviour.model_copy(update={"rate": 0.0})
+        self.api.call(lambda: self.simulator.control("behaviour", {"rate": 0}))
 
     def prepare(self) -> None:
         """Start the servers and make topics and schemas with the commands that users have."""
         self.api.start()
         if self._registry_url is None:
             self.registry.start()
-        self.command("topics", "apply")
-        self.command("schemas", "register")
+        with ThreadPoolExecutor() as together:
+            made = [
+                together.submit(self.command, "topics", "apply"),
+                together.submit(self.command, "schemas", "register"),
+            ]
+        for one in made:
+            one.result()
 
     def run(self, *arguments: str, **settings: str) -> Bridge:
         """Start a bridge; see `Bridge.ready`."""

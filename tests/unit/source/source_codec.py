@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -17,20 +16,18 @@ EVENTS, CHECKPOINT = "missions.events-value", "missions.checkpoint-value"
 T = TypeVar("T")
 
 
-@functools.cache
-def codec() -> Codec:
-    """Return a codec that is ready for the topics of a source; what follows needs no registry."""
+async def _prepared() -> Codec:
+    transport = httpx.ASGITransport(app=RegistryServer().app)
+    registry = Registry("http://registry", transport=transport)
+    codec, schemas = Codec(registry), load_schemas()
+    await codec.prepare(EVENTS, schemas["mission_event"], register=True)
+    await codec.prepare(CHECKPOINT, schemas["checkpoint"], register=True)
+    await registry.aclose()
+    return codec
 
-    async def prepare() -> Codec:
-        transport = httpx.ASGITransport(app=RegistryServer().app)
-        registry = Registry("http://registry", transport=transport)
-        made, schemas = Codec(registry), load_schemas()
-        await made.prepare(EVENTS, schemas["mission_event"], register=True)
-        await made.prepare(CHECKPOINT, schemas["checkpoint"], register=True)
-        await registry.aclose()
-        return made
 
-    return asyncio.run(prepare())
+CODEC: Final = asyncio.run(_prepared())
+"""Ready for the topics of a source; what follows needs no registry."""
 
 
 def at_once(work: Coroutine[Any, Any, T]) -> T:
@@ -45,4 +42,4 @@ def at_once(work: Coroutine[Any, Any, T]) -> T:
 
 def decode(subject: str, value: bytes | None) -> dict[str, Any]:
     """Decode a value of a subject."""
-    return at_once(codec().decode(subject, value))
+    return at_once(CODEC.decode(subject, value))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from source_codec import CHECKPOINT, codec, decode
+from source_codec import CHECKPOINT, CODEC, decode
 from source_lists import item
 
 from bridge.clock import SECOND, Micros
@@ -41,7 +41,7 @@ class Topic:
             if value is None:
                 self.live.pop(key, None)
             else:
-                self.live[key] = codec().encode(CHECKPOINT, value)
+                self.live[key] = CODEC.encode(CHECKPOINT, value)
         state.apply(batch)
 
     def values(self) -> dict[str, dict[str, Any]]:
@@ -150,7 +150,8 @@ def test_a_climb_does_not_bring_expired_events_back() -> None:
     state, topic = filled(EXPIRE_AT_ONCE + 50)
     topic.commit(state, plan(state, [], keep=10**6))
     kept_from = state.position.kept_from
-    climb = plan(state, [item(10**6)], keep=5, climb=Climb(5, 10**6))
+    climb = plan(state, [item(10**6)], keep=10**5, climb=Climb(5, 10**6))
+    assert len(climb.expired) == 50
     topic.commit(state, climb)
     assert state.position.kept_from == kept_from == 10**6
     assert fresh(plan(topic.read(), [item(n) for n in range(750)])) == []
@@ -255,7 +256,7 @@ def test_a_source_without_records_is_new() -> None:
 def test_claims_are_no_state() -> None:
     _, topic = filled()
     before = topic.read()
-    topic.live["claim/default/1"] = codec().encode(CHECKPOINT, claim_record("host/1", 5))
+    topic.live["claim/default/1"] = CODEC.encode(CHECKPOINT, claim_record("host/1", 5))
     assert topic.read() == before
 
 

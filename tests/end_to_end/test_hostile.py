@@ -1,0 +1,152 @@
+"""Bytes that are no command: each ends as one dead letter and stops nothing behind it."""
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from confluent_kafka.schema_registry import (
+    ConfigCompatibilityLevel,
+    Schema,
+    SchemaRegistryClient,
+    ServerConfig,
+)
+from support import commands
+from support.brokers import Broker
+from support.kafka import Seen, Sent, read_topic, write_topic
+from support.stage import Stage, stage
+
+HEADERS = (("correlation_id", b"\xff\xfe\0"), ("anything", b""))
+BOMB = json.dumps({"type": "array", "items": "null"})
+TRILLION_ITEMS = bytes.fromhex("80808080 8040")
+"""Six bytes that begin an array of a trillion elements of no bytes each."""
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A record that is no command; its dead letter gives one of these reasons."""
+
+    key: bytes | None
+    value: bytes | None
+    reasons: frozenset[str]
+
+
+def header(schema_id: int | None) -> bytes:
+    assert schema_id is not None
+    return b"\0" + schema_id.to_bytes(4, "big")
+
+
+def bombs(scene: Stage) -> list[bytes]:
+    """Register zero-width arrays, beside the schema of commands as well; return such values."""
+    ours = f"{scene.prefix}.commands-value"
+    with SchemaRegistryClient({"url": scene.registry_url}) as registry:
+        registry.set_config(ours, ServerConfig(ConfigCompatibilityLevel.NONE))
+        bare = registry.register_schema("somebody-value", Schema(BOMB, "AVRO"))
+        field = {"name": "steps", "type": {"type": "array", "items": "null"}}
+        record = {"type": "record", "name": "MissionCommand", "fields": [field]}
+        listed = registry.register_schema(ours, Schema(json.dumps(record), "AVRO"))
+        return [header(bare) + TRILLION_ITEMS, header(listed) + TRILLION_ITEMS]
+
+
+def of_another_topic(scene: Stage, good: bytes) -> bytes:
+    with SchemaRegistryClient({"url": scene.registry_url}) as registry:
+        other = registry.get_latest_version(f"{scene.prefix}.command-results-value")
+    return header(other.schema_id) + good[5:]
+
+
+def hostile_records(scene: Stage, key: bytes, good: bytes) -> list[Hostile]:
+    """Return the records; `good` is the value of a command with that key."""
+    chance = random.Random(1)
+    named: list[tuple[str, bytes | None]] = [
+        ("null_value", None),
+        ("truncated", b""),
+        ("truncated", b"\0"),
+        ("truncated", good[:4]),
+        ("truncated", good[:5]),
+        ("truncated", good[:-3]),
+        ("wrong_magic", b"\x01" + good[1:]),
+        ("wrong_magic", b"\xff" + chance.randbytes(300)),
+        ("wrong_magic", b'{"type":"start_run"}'),
+        ("unknown_schema", header(2**31 - 1) + good[5:]),
+        ("foreign_schema", of_another_topic(scene, good)),
+        ("trailing_bytes", good + b"\0"),
+        ("trailing_bytes", good + good),
+        ("too_large", good + bytes(500_000)),
+        ("too_large", good + bytes(1_048_000 - len(good))),
+        *(("foreign_schema", bomb) for bomb in bombs(scene)),
+    ]
+    records = [Hostile(key, value, frozenset([reason])) for reason, value in named]
+    undecodable = frozenset(["undecodable", "truncated", "trailing_bytes"])
+    for size in (8, 64, 512):
+        records.append(Hostile(key, good[:5] + chance.randbytes(size), undecodable))
+        records.append(Hostile(None, good[:5] + chance.randbytes(size), undecodable))
+        records.append(Hostile(b"\xff\0", good[:5] + chance.randbytes(size), undecodable))
+    return records
+
+
+def expect_letter(letter: Seen, record: Seen, reasons: frozenset[str], topic: str) -> None:
+    """Check that a dead letter has its record's bytes, and says where it was and what was wrong."""
+    own, told = dict(HEADERS), dict(letter.headers)
+    size = len(record.value or b"")
+    if size > 900_000:
+        assert letter.value == (record.value or b"")[:4096]
+        assert told["bridge_stub_length"] == str(size).encode()
+        digest = hashlib.sha256(record.value or b"").hexdigest()
+        assert told["bridge_stub_sha256"] == digest.encode()
+    else:
+        assert letter.value == record.value
+        assert own.items() <= told.items()
+    assert letter.key == record.key
+    assert told["__connect.errors.topic"] == topic.encode()
+    assert told["__connect.errors.partition"] == str(record.partition).encode()
+    assert told["__connect.errors.offset"] == str(record.offset).encode()
+    assert told["__connect.errors.stage"] == b"VALUE_CONVERTER"
+    assert told["__connect.errors.exception.class.name"].endswith(b"InvalidRecord")
+    assert told["__connect.errors.exception.message"]
+    assert told["bridge_error_class"].decode() in reasons
+    assert datetime.fromisoformat(told["bridge_failed_at"].decode()).tzinfo is not None
+
+
+def origin(letter: Seen) -> tuple[int, int]:
+    told = dict(letter.headers)
+    partition, offset = (told[f"__connect.errors.{name}"] for name in ("partition", "offset"))
+    return int(partition), int(offset)
+
+
+def test_each_ends_as_one_dead_letter_and_the_next_command_is_carried_out(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path, events=20) as scene:
+        topic, letters = f"{scene.prefix}.commands", f"{scene.prefix}.commands.dlq"
+        mission_id = scene.events()[0]["mission_id"]
+        key = mission_id.encode()
+        good = commands.to_bytes(scene, [commands.start(mission_id) for _ in range(50)])
+        hostile = hostile_records(scene, key, good[0])
+        written = []
+        for bad, next_one in zip(hostile, good, strict=False):
+            written += [Sent(bad.key, bad.value, HEADERS), Sent(key, next_one)]
+        write_topic(scene.broker, topic, written)
+
+        bridge = scene.run("--only", "commands").ready()
+        commands.expect_all_done(scene, bridge)
+        assert bridge.get("/readyz")[0] == 200
+        reasons = {bad.value: bad.reasons for bad in hostile}
+        buried = {origin(letter): letter for letter in read_topic(scene.broker, letters)}
+        for record in read_topic(scene.broker, topic):
+            if record.value in reasons:
+                letter = buried[record.partition, record.offset]
+                expect_letter(letter, record, reasons[record.value], topic)
+        assert len(read_topic(scene.broker, letters)) == len(buried) == len(hostile)
+        statuses = [result["status"] for result in commands.results(scene)]
+        assert statuses == ["SUCCEEDED"] * len(hostile)
+        assert len(scene.effects()) == len(hostile)
+
+        bridge.kill()
+        bridge = scene.run("--only", "commands").ready()
+        write_topic(scene.broker, topic, [Sent(key, good[-1])])
+        commands.expect_all_done(scene, bridge)
+        assert bridge.stop() == 0
+        assert len(scene.effects()) == len(hostile) + 1
+        assert len(read_topic(scene.broker, letters)) == len(hostile)

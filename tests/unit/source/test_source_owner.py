@@ -1,0 +1,367 @@
+"""Who works on a source: taking over, standing by, giving up, and refusing what was damaged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+from source_bench import LAYOUT, SETTINGS, STATE, Bench, client_on
+from source_codec import CHECKPOINT, CODEC
+from support import fake_kafka
+from support.fake_kafka import Process
+
+from bridge.clock import Clock
+from bridge.errors import GaveUp, StateError, TransactionLost
+from bridge.health import Health
+from bridge.kafka.lease import Lease
+from bridge.kafka.producer import Record
+from bridge.missions.access import AccessGate
+from bridge.source.checkpoint import claim_record
+from bridge.source.owner import RESET_SECONDS, RESETS, Source
+from bridge.source.segment import digest
+
+FEED = digest(SETTINGS.api.base_url, "default").hex()
+ID = SETTINGS.transactional_id_source("default")
+
+
+class Owner:
+    """One bridge process on a bench: a source with its lease and its gate."""
+
+    def __init__(self, bench: Bench, *, assigned: bool = True, **settings: Any) -> None:
+        clock = bench.clock
+        self.health = Health(clock)
+        kafka: Any = Process(bench.topics.kafka, clock, {STATE} if assigned else set())
+        self.process: Process = kafka
+        client = client_on(bench.api.handle, clock)
+        self.gate = AccessGate(client.probe, clock, self.health)
+        lease = Lease(kafka, group="g", topic=LAYOUT.checkpoint, clock=clock)
+        self.source = Source(
+            SETTINGS.model_copy(update=settings),
+            bench.settings,
+            kafka=kafka,
+            client=client,
+            gate=self.gate,
+            codec=CODEC,
+            lease=lease,
+            layout=LAYOUT,
+            clock=clock,
+            health=self.health,
+        )
+        self.stop = asyncio.Event()
+        self.work = asyncio.create_task(self.source.run(self.stop))
+        self.tasks = [
+            self.work,
+            asyncio.create_task(lease.run(self.stop)),
+            asyncio.create_task(self.gate.run(self.stop)),
+        ]
+
+    @property
+    def works(self) -> bool:
+        return bool(self.source.status()["state"] != "standing by")
+
+    async def end(self) -> None:
+        """Stop as SIGTERM does."""
+        self.stop.set()
+        await asyncio.wait_for(asyncio.gather(*self.tasks), 10)
+
+
+Own = Callable[..., Owner]
+
+
+@pytest.fixture
+async def own(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Own]:
+    """Return what starts an owner on a bench; it is gone after the test."""
+    fake_kafka.plug_in(monkeypatch)
+    owners: list[Owner] = []
+
+    def start(bench: Bench, **options: Any) -> Owner:
+        owners.append(Owner(bench, **options))
+        return owners[-1]
+
+    with stamina.set_testing(True, attempts=1):
+        yield start
+        for owner in owners:
+            for task in owner.tasks:
+                task.cancel()
+            await asyncio.wait(owner.tasks)
+
+
+async def until(condition: Callable[[], object], *owners: Owner, deadline: float = 10.0) -> None:
+    """Wait for a condition; what an owner raises meanwhile comes out."""
+    clock = Clock()
+    end = clock.monotonic() + deadline
+    while not condition():
+        for owner in owners:
+            if owner.work.done():
+                owner.work.result()
+        assert clock.monotonic() < end, f"not within {deadline} s"
+        await clock.sleep(0.001)
+
+
+def published(bench: Bench, count: int) -> Callable[[], bool]:
+    return lambda: len(bench.topics.events()) == count
+
+
+def opened(bench: Bench) -> int:
+    """How many transactional producers were opened since the bench was made."""
+    return bench.topics.kafka.epochs[ID] - 1
+
+
+def assert_exact(bench: Bench) -> None:
+    """Everything is published once."""
+    ids = [event["event_id"] for event in bench.topics.events()]
+    assert len(ids) == len(set(ids)), "published twice"
+    assert set(ids) == {event["event_id"] for event in bench.api.events()}
+
+
+def losing(
+    bench: Bench, times: int, *, stage: str = "before"
+) -> Callable[[str, Sequence[Record]], Any]:
+    """Return a hook that loses so many transactions with events."""
+    left = times
+
+    async def hook(at: str, records: Sequence[Record]) -> None:
+        nonlocal left
+        if at == stage and left and any(one.topic == LAYOUT.events for one in records):
+            left -= 1
+            raise TransactionLost("nobody knows")
+
+    return hook
+
+
+async def test_an_owner_publishes_and_ends_when_asked(own: Own) -> None:
+    bench = Bench(events=700)
+    owner = own(bench)
+    await until(published(bench, 700), owner)
+    assert owner.health.reasons == {}
+    status = owner.source.status()
+    assert (status["state"], status["published"], status["late"]) == ("tailing", 700, 0)
+    assert status["remembered"] == 700
+    await owner.end()
+    assert_exact(bench)
+    assert owner.source.status() == {"name": "default", "state": "standing by"}
+    assert owner.health.stuck() == []
+    live = {record.key: record.value for record in bench.topics.kafka.logs[STATE]}
+    assert not [key for key, value in live.items() if value and (key or b"").startswith(b"claim")]
+
+
+async def test_whoever_has_no_lease_stands_by_and_touches_nothing(own: Own) -> None:
+    bench = Bench(events=20)
+    owner = own(bench, assigned=False)
+    before = bench.clock.monotonic()
+    await until(lambda: bench.clock.monotonic() > before + 60, owner)
+    assert not owner.works
+    assert bench.topics.commits == 0
+    assert bench.api.asked == []
+    assert owner.health.reasons == {}, "standing by is being ready"
+    owner.process.assigned.add(STATE)
+    await until(published(bench, 20), owner)
+
+
+async def test_the_next_owner_goes_on_where_the_first_was(own: Own) -> None:
+    bench = Bench(events=300)
+    first, second = own(bench), own(bench, assigned=False)
+    await until(published(bench, 300), first, second)
+    first.process.assigned.clear()
+    second.process.assigned.add(STATE)
+    await until(lambda: second.works and not first.works, first, second)
+    bench.api.insert(5)
+    await until(published(bench, 305), first, second)
+    assert_exact(bench)
+
+
+async def test_a_killed_owner_leaves_nothing_undone(own: Own) -> None:
+    bench = Bench(events=2000)
+    bench.api.seconds = 0.5
+    first = own(bench)
+    await until(lambda: len(bench.topics.events()) > 500, first)
+    first.process.dead = True
+    second = own(bench)
+    await until(published(bench, 2000), second)
+    assert_exact(bench)
+
+
+async def test_two_who_both_think_they_own_it_publish_once(own: Own) -> None:
+    """The group shows the partition to both: the epoch lets one write, the other stands by."""
+    bench = Bench(events=50)
+    first, second = own(bench), own(bench)
+    for count in range(10):
+        bench.api.insert(3)
+        await until(published(bench, 50 + 3 * (count + 1)), first, second)
+    assert opened(bench) > 2, "they took it from each other"
+    assert_exact(bench)
+    first.process.assigned.clear()
+    await until(lambda: second.works and not first.works, first, second)
+    bench.api.insert(1)
+    await until(published(bench, 81), first, second)
+    assert_exact(bench)
+
+
+async def test_a_fenced_owner_waits_for_the_group_before_it_comes_back(own: Own) -> None:
+    bench = Bench(events=10)
+    owner = own(bench)
+    await until(published(bench, 10), owner)
+    bench.topics.kafka.epochs[ID] += 1  # somebody else opened a producer
+    bench.api.insert(1)
+    fenced_at = bench.clock.monotonic()
+    await until(published(bench, 11), owner)
+    assert bench.clock.monotonic() - fenced_at >= 1.5 * SETTINGS.kafka.session_timeout
+    assert_exact(bench)
+
+
+@pytest.mark.parametrize("stage", ["before", "after"])
+async def test_lost_transactions_are_read_back(own: Own, stage: str) -> None:
+    """Whether it was committed or not: the next owner's state says it, here the same process."""
+    bench = Bench(events=300)
+    bench.topics.kafka.hook = losing(bench, RESETS, stage=stage)
+    owner = own(bench)
+    await until(published(bench, 300), owner)
+    assert opened(bench) >= 1 + (RESETS if stage == "before" else 1)
+    assert_exact(bench)
+
+
+async def test_too_many_lost_transactions_end_the_process(own: Own) -> None:
+    bench = Bench(events=300)
+    bench.topics.kafka.hook = losing(bench, RESETS + 1)
+    owner = own(bench)
+    with pytest.raises(GaveUp, match="4 transactions were lost"):
+        await asyncio.wait_for(owner.work, 10)
+
+
+async def test_lost_transactions_now_and_then_do_not(own: Own) -> None:
+    bench = Bench(events=10)
+    owner = own(bench)
+    await until(published(bench, 10), owner)
+    for count in range(3 * RESETS):
+        bench.topics.kafka.hook = losing(bench, 1)
+        bench.api.insert(1)
+        await until(published(bench, 11 + count), owner)
+        bench.clock.pass_by(RESET_SECONDS / RESETS + 1)
+    assert_exact(bench)
+
+
+async def test_a_refused_key_shuts_the_gate_and_nothing_seems_to_hang(own: Own) -> None:
+    bench = Bench(events=100)
+    owner = own(bench)
+    await until(published(bench, 100), owner)
+    bench.api.simulator.control("key", {"api_key": "another"})
+    bench.api.insert(2)
+    await until(lambda: "api key" in owner.health.reasons, owner)
+    assert not owner.gate.is_open
+    long_ago = bench.clock.monotonic()
+    await until(lambda: bench.clock.monotonic() > long_ago + 1000, owner)
+    assert owner.health.stuck() == [], "a restart would not bring another key"
+    assert len(bench.topics.events()) == 100
+    assert bench.topics.letters() == []
+    bench.api.simulator.control("key", {"api_key": None})
+    await until(published(bench, 102), owner)
+    assert owner.health.reasons == {}
+
+
+async def test_a_broker_that_is_away_is_waited_for(own: Own) -> None:
+    bench = Bench(events=100)
+    owner = own(bench)
+    await until(published(bench, 100), owner)
+    bench.topics.kafka.away = True
+    bench.api.insert(2)
+    await until(lambda: owner.health.reasons, owner)
+    assert any("broker" in reason for reason in owner.health.reasons.values())
+    long_ago = bench.clock.monotonic()
+    await until(lambda: bench.clock.monotonic() > long_ago + 300, owner)
+    assert owner.health.stuck() == []
+    bench.topics.kafka.away = False
+    await until(published(bench, 102), owner)
+    assert owner.health.reasons == {}
+    assert_exact(bench)
+
+
+@pytest.mark.parametrize("status", [404, 500, 429])
+async def test_an_api_that_does_not_answer_is_waited_for(own: Own, status: int) -> None:
+    bench = Bench(events=100)
+    owner = own(bench)
+    await until(published(bench, 100), owner)
+    bench.api.script = lambda _: httpx.Response(status)
+    bench.api.insert(2)
+    await until(lambda: "source default" in owner.health.reasons, owner)
+    assert str(status) in owner.health.reasons["source default"]
+    long_ago = bench.clock.monotonic()
+    asked = len(bench.api.asked)
+    await until(lambda: bench.clock.monotonic() > long_ago + 600, owner)
+    assert owner.health.stuck() == []
+    assert len(bench.api.asked) - asked < 60, "it waits longer each time"
+    bench.api.script = None
+    await until(published(bench, 102), owner)
+    assert owner.health.reasons == {}
+
+
+async def test_a_climb_of_hours_neither_hangs_nor_is_unready(own: Own) -> None:
+    bench = Bench(events=2500)
+    owner = own(bench)
+    trouble: list[object] = []
+
+    def look(_: httpx.Request) -> None:
+        bench.clock.pass_by(40)
+        if len(bench.api.asked) > 2:
+            trouble.extend([*owner.health.stuck(), *owner.health.reasons])
+
+    bench.api.script = look
+    await until(published(bench, 2500), owner)
+    assert bench.clock.monotonic() > 2000
+    assert trouble == []
+    assert_exact(bench)
+
+
+async def test_without_transactions_the_checkpoint_is_kept_all_the_same(own: Own) -> None:
+    bench = Bench(events=300)
+    first = own(bench, delivery="at_least_once")
+    await until(published(bench, 300), first)
+    assert opened(bench) == 0
+    await first.end()
+    second = own(bench, delivery="at_least_once")
+    bench.api.insert(2)
+    await until(published(bench, 302), second)
+    assert_exact(bench)
+
+
+async def test_the_records_of_other_sources_are_left_alone(own: Own) -> None:
+    bench = Bench(events=20)
+    other = CODEC.encode(CHECKPOINT, claim_record("somebody", 1))
+    strangers = ["frontier/other", "seg/other/1", "claim/other/x", "claim/default.2/x"]
+    for key in strangers:
+        bench.topics.kafka.append(Record(LAYOUT.checkpoint, 0, key.encode(), other))
+    owner = own(bench)
+    await until(published(bench, 20), owner)
+    live = {record.key: record.value for record in bench.topics.kafka.logs[STATE]}
+    assert all(live[key.encode()] == other for key in strangers)
+
+
+@pytest.mark.parametrize("damage", ["missing", "undecodable", "other feed"])
+async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
+    own: Own, damage: str
+) -> None:
+    bench = Bench(events=20)
+    first = own(bench)
+    await until(published(bench, 20), first)
+    await first.end()
+    log = bench.topics.kafka.logs[STATE]
+    if damage == "missing":
+        log[:] = [record for record in log if record.key != b"seg/default/1"]
+    else:
+        value = b"garbage"
+        if damage == "other feed":
+            state = bench.topics.state(FEED)
+            state.feed = "another"
+            records = dict(state.records(state.plan([], state.position, server_time=0, keep=0)))
+            frontier = records["frontier/default"]
+            assert frontier is not None
+            value = CODEC.encode(CHECKPOINT, frontier)
+        bench.topics.kafka.append(Record(LAYOUT.checkpoint, 0, b"frontier/default", value))
+    bench.api.insert(1)
+    second = own(bench)
+    with pytest.raises(StateError):
+        await asyncio.wait_for(second.work, 10)
+    assert len(bench.topics.events()) == 20

@@ -1,0 +1,443 @@
+"""Turns of a source: what is committed, what a crash leaves, and where it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+from source_bench import Bench, Crash
+
+from bridge.errors import AccessError, ApiError, TransactionLost
+from bridge.source import poller as module
+from bridge.source.checkpoint import Position
+
+# A first start
+
+
+async def test_everything_there_is_comes_out_oldest_first() -> None:
+    bench = Bench(events=300)
+    await bench.catch_up()
+    bench.assert_exact()
+    times = [event["timestamp"] for event in bench.topics.events()]
+    assert times == sorted(times)
+    missions = {event["event_id"]: event["mission_id"] for event in bench.api.events()}
+    assert all(one["mission_id"] == missions[one["event_id"]] for one in bench.topics.events())
+
+
+async def test_a_long_past_is_climbed_in_several_transactions() -> None:
+    bench = Bench(events=2500)
+    bench.api.seconds = 0.6
+    await bench.catch_up()
+    bench.assert_exact()
+    assert bench.topics.commits > 5
+    lows = [event["timestamp"] for event in bench.topics.events()]
+    assert lows == sorted(lows)
+    assert bench.poller.checkpoint.position.climb is None
+
+
+async def test_an_empty_feed_is_no_trouble() -> None:
+    bench = Bench()
+    await bench.catch_up()
+    assert bench.topics.events() == []
+    await bench.later()
+    bench.api.insert(3)
+    await bench.catch_up()
+    bench.assert_exact()
+
+
+@pytest.mark.parametrize("count", [0, 20, 2500])
+async def test_latest_publishes_only_what_comes_from_now_on(count: int) -> None:
+    bench = Bench(events=count, start="latest")
+    before = [event["event_id"] for event in bench.api.events()]
+    await bench.catch_up()
+    assert bench.topics.events() == []
+    for ago in (0, 200, 800):  # later, late, and almost too late
+        bench.api.insert(2, ago=ago)
+        await bench.later()
+    assert len(bench.topics.events()) == 6
+    bench.assert_exact(without=before)
+
+
+async def test_latest_on_a_feed_that_is_dated_ahead_is_still_latest() -> None:
+    """A server whose Date is behind its own events does not make them new."""
+    bench = Bench(start="latest", behaviour={"date_offset": -3600})
+    bench.api.insert(120)
+    bench.clock.pass_by(1)
+    before = [event["event_id"] for event in bench.api.events()]
+    await bench.catch_up()
+    bench.api.insert(4)
+    await bench.catch_up()
+    bench.assert_exact(without=before)
+    assert len(bench.topics.events()) == 4
+
+
+async def test_latest_of_a_feed_without_order_is_still_latest() -> None:
+    bench = Bench(events=500, start="latest", behaviour={"order": "oldest"})
+    before = [event["event_id"] for event in bench.api.events()]
+    await bench.catch_up()
+    assert 0 < len(bench.poller.checkpoint.seen) < 150, "those of the lateness window"
+    bench.api.insert(4)
+    await bench.later()
+    bench.assert_exact(without=before)
+    assert len(bench.topics.events()) == 4
+
+
+async def test_a_start_at_a_time_publishes_what_happened_since() -> None:
+    bench = Bench(events=2500, start="2026-03-09T11:00:00Z")
+    older = [
+        event["event_id"]
+        for event in bench.api.events()
+        if event["timestamp"] < "2026-03-09T11:00:00"
+    ]
+    await bench.catch_up()
+    assert 0 < len(older) < 2500
+    assert not {event["event_id"] for event in bench.topics.events()} & set(older)
+    bench.assert_exact(without=older)
+    bench.start()
+    await bench.later()
+    bench.assert_exact(without=older)
+
+
+# The steady state
+
+
+async def test_nothing_new_commits_nothing() -> None:
+    bench = Bench(events=300)
+    await bench.catch_up()
+    commits = bench.topics.commits
+    for seconds in (1, 100, 1, 3600, 1):
+        await bench.later(seconds)
+    assert bench.topics.commits == commits
+
+
+async def test_a_poll_without_news_is_one_request() -> None:
+    bench = Bench(events=2500, past=600)
+    await bench.catch_up()
+    bench.api.asked.clear()
+    for _ in range(5):
+        bench.clock.pass_by(2)
+        await bench.catch_up()
+    assert bench.api.feed_requests() == [(1, 50)] * 5
+
+
+async def test_many_events_within_the_lateness_window_are_read_anew_only_when_it_is_due() -> None:
+    """More than a forward pass reads at once is climbed, but not at every poll."""
+    bench = Bench(events=1500, past=600, lateness=900)
+    await bench.catch_up()
+    await bench.later(80)
+    few = len(bench.api.asked)
+    await bench.later(95)
+    assert len(bench.api.asked) - few > 20, "the deep sweep"
+    few = len(bench.api.asked)
+    await bench.later(80)
+    assert len(bench.api.asked) - few == 1
+
+
+async def test_late_events_are_found_and_marked() -> None:
+    bench = Bench(events=300, past=600)
+    await bench.catch_up()
+    (first,) = bench.api.insert(1)
+    await bench.later(2)
+    bench.api.insert(1, run_id=first["run_id"], ago=500)
+    bench.api.insert(1, ago=500)
+    await bench.later(100)
+    bench.assert_exact()
+    assert sum(event["late"] for event in bench.topics.events()) == 1
+
+
+async def test_the_frontier_never_moves_back() -> None:
+    bench = Bench(events=300, past=600)
+    frontiers: list[int] = []
+    for step in range(12):
+        if step == 4:
+            bench.api.simulator.control("delete-missions", {"count": 3})
+        if step == 7:
+            bench.api.simulator.control("behaviour", {"date_offset": -400})
+        if step % 3 == 0:
+            bench.api.insert(2, ago=300 if step == 9 else 0)
+        await bench.later(97)
+        frontiers.append(bench.poller.checkpoint.position.frontier or 0)
+        if step == 8:
+            bench.start()
+    assert frontiers == sorted(frontiers)
+    assert frontiers[-1] > frontiers[0]
+    bench.assert_exact()
+
+
+async def test_an_event_dated_ahead_is_published_once_and_does_not_pull_the_frontier() -> None:
+    bench = Bench(events=100, past=600, lateness_max=1000)
+    bench.api.insert(1, ago=-5000)
+    for _ in range(12):
+        bench.api.insert(2)
+        await bench.later(500)
+        assert (bench.poller.checkpoint.position.frontier or 0) <= bench.clock.now()
+        bench.start()
+    bench.assert_exact()
+    assert bench.poller.checkpoint.position.kept_from is not None, "segments expired meanwhile"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_clock_that_is_set_back_loses_nothing(restarts: bool) -> None:  # noqa: FBT001
+    """The server's clock goes back by an hour; what it stamps then lies far below the frontier."""
+    bench = Bench(events=1500, past=3500)
+    await bench.catch_up()
+    bench.api.insert(1)
+    await bench.later(5)
+    bench.api.simulator.control("behaviour", {"date_offset": -3600})
+    for _ in range(4):
+        await bench.later(95)
+        if restarts:
+            bench.start()
+            await bench.later(1)
+            bench.api.insert(3, ago=3600)
+        else:
+            bench.api.insert(3, ago=3600 + 880)  # as late as an event may be
+        await bench.later(2)
+    await bench.later(95)
+    bench.assert_exact()
+
+
+async def test_what_is_remembered_is_bounded() -> None:
+    bench = Bench(lateness=100, lateness_max=1000)
+    for _ in range(60):
+        bench.api.insert(10)
+        await bench.later(100)
+    bench.assert_exact()
+    state = bench.topics.state()
+    assert len(state.seen) <= 130
+    assert len(state.segments) <= 13
+    assert len(state.newest) <= 13
+
+
+async def test_vanished_missions_do_not_disturb_the_others() -> None:
+    bench = Bench(events=600, past=600)
+    bench.api.simulator.control("faults", {"kind": "drift", "insert": 2, "delete": 1, "every": 5})
+    for _ in range(4):
+        await bench.later(100)
+    bench.api.simulator.control("reset-faults", {})
+    await bench.later(100)
+    bench.assert_exact()
+
+
+@pytest.mark.parametrize("order", ["oldest", "created"])
+async def test_a_feed_in_another_order_is_published_all_the_same(order: str) -> None:
+    behaviour = {"order": order, "late_probability": 0.2, "late_seconds": 300, "rate": 0.2}
+    bench = Bench(events=1500, past=3000, behaviour=behaviour)
+    for _ in range(4):
+        await bench.later(100)
+    bench.api.simulator.control("behaviour", {"rate": 0})
+    await bench.later(100)
+    published = [event["event_id"] for event in bench.topics.events()]
+    assert len(published) == len(set(published))
+    assert set(published) == {event["event_id"] for event in bench.api.events()}
+    assert bench.poller.checkpoint.position.frontier is None, "nothing is proven in such a list"
+
+
+# Pages
+
+
+@pytest.mark.parametrize("size", [60, 7, 1])
+async def test_a_server_with_smaller_pages_gets_what_it_wants(size: int) -> None:
+    bench = Bench(events=150, behaviour={"max_page_size": size}, page_size=1000)
+    await bench.catch_up()
+    bench.assert_exact()
+    assert [asked for _, asked in bench.api.feed_requests() if asked > size] == [1000]
+
+
+# Crashes
+
+
+@pytest.mark.parametrize(
+    ("stage", "commit"), [("before", 2), ("before", 3), ("after", 1), ("after", 2), ("after", 3)]
+)
+async def test_a_crash_at_any_commit_of_a_climb_loses_and_doubles_nothing(
+    stage: str, commit: int
+) -> None:
+    """Each life ends at its n-th commit; the climb ends all the same, as it goes on each time."""
+    behaviour = {"late_probability": 0.05, "late_seconds": 60}
+    bench = Bench(events=1500, behaviour=behaviour)
+    bench.api.seconds = 0.4
+    lives = 0
+    while bench.poller.checkpoint.position.frontier is None:
+        bench.start()
+        lives += 1
+        assert lives < 60, "it does not get anywhere"
+        bench.topics.crash(commit, stage)
+        bench.api.insert(1)
+        try:
+            await bench.catch_up()
+        except Crash:
+            continue
+    assert lives > 3
+    bench.start()
+    await bench.later()
+    bench.assert_exact()
+
+
+async def test_a_restart_goes_on_where_the_climb_was() -> None:
+    bench = Bench(events=2500)
+    bench.api.seconds = 0.4
+    bench.topics.crash(12, "after")
+    with pytest.raises(Crash):
+        await bench.catch_up()
+    published = len(bench.topics.events())
+    assert published > 1000
+    bench.start()
+    bench.api.asked.clear()
+    await bench.catch_up()
+    bench.assert_exact()
+    assert len(bench.api.feed_requests()) < 2 * (2500 - published) / 40 + 10
+
+
+@pytest.mark.parametrize("stage", ["before", "after"])
+async def test_a_crash_in_the_steady_state_loses_and_doubles_nothing(stage: str) -> None:
+    bench = Bench(events=100, past=600)
+    await bench.catch_up()
+    for ago in (0, 0, 200, 0, 50):
+        bench.api.insert(5, ago=ago)
+        bench.topics.crash(1, stage)
+        with pytest.raises(Crash):
+            await bench.later(100)
+        bench.start()
+        await bench.later(1)
+        bench.assert_exact()
+
+
+async def test_a_lost_transaction_leaves_the_checkpoint_as_it_was() -> None:
+    bench = Bench(events=100)
+
+    async def lose(at: str, _: object) -> None:
+        raise TransactionLost("nobody knows")
+
+    before = bench.poller.checkpoint.position
+    bench.topics.kafka.hook = lose
+    with pytest.raises(TransactionLost):
+        await bench.turn()
+    assert bench.poller.checkpoint.position == before == Position()
+    assert bench.poller.checkpoint.seen == {}
+
+
+async def test_an_interrupted_climb_keeps_what_it_has() -> None:
+    bench = Bench(events=1500)
+    steps = 0
+
+    def stop_after_twelve(request: httpx.Request) -> None:
+        nonlocal steps
+        steps += 1
+        bench.going_on = steps != 12
+
+    bench.api.script = stop_after_twelve
+    assert await bench.turn()
+    assert bench.topics.commits == 1
+    assert bench.poller.checkpoint.position.climb is not None
+    await bench.catch_up()
+    bench.assert_exact()
+
+
+async def test_a_very_long_run_of_ties_is_published_in_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "BATCH_ITEMS", 100)
+    monkeypatch.setattr(module, "GROUP_ITEMS", 50)
+    bench = Bench(events=200)
+    bench.api.insert(700, tie=True, runs=5, ago=100)
+    bench.clock.pass_by(1)
+    await bench.catch_up()
+    bench.assert_exact()
+    assert max(len(records) for records in bench.topics.kafka.transactions) <= 100 + 3
+
+
+# Trouble with the API
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(503), ApiError),
+        (httpx.Response(401), AccessError),
+        (httpx.Response(200, content=b"<html>"), ApiError),
+        (httpx.ReadTimeout("nothing came"), ApiError),
+    ],
+)
+async def test_an_answer_of_no_use_ends_the_turn_and_nothing_else(
+    answer: httpx.Response | Exception, error: type[Exception]
+) -> None:
+    bench = Bench(events=300)
+    asked = 0
+
+    def fail_the_third(request: httpx.Request) -> httpx.Response | Exception | None:
+        nonlocal asked
+        asked += 1
+        return answer if asked == 3 else None
+
+    bench.api.script = fail_the_third
+    with stamina.set_testing(True, attempts=1), pytest.raises(error):
+        await bench.turn()
+    await bench.catch_up()
+    bench.assert_exact()
+
+
+async def test_events_are_not_held_back_for_their_missions() -> None:
+    bench = Bench(events=100)
+
+    def no_runs(request: httpx.Request) -> httpx.Response | None:
+        return httpx.Response(503) if request.url.path.endswith("/runs") else None
+
+    bench.api.script = no_runs
+    with stamina.set_testing(True, attempts=1):
+        await bench.catch_up()
+    bench.assert_exact()
+    assert {event["mission_id"] for event in bench.topics.events()} == {None}
+    bench.api.script = None
+    (new,) = bench.api.insert(1)
+    await bench.catch_up()
+    assert bench.topics.events()[-1]["event_id"] == new["event_id"]
+    assert bench.topics.events()[-1]["mission_id"] is not None
+
+
+MALFORMED: dict[str, dict[str, Any]] = {
+    "broken JSON": {"item_text": '{"event_id": }'},
+    "no summary": {"fields": {"summary": None}},
+    "no time": {"fields": {"timestamp": "soon"}},
+    "a number": {"item_text": "7"},
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+async def test_what_is_no_event_is_a_dead_letter_once(kind: str) -> None:
+    bench = Bench(events=120, past=600)
+    await bench.catch_up()
+    events = len(bench.topics.events())
+    bench.api.insert(1)
+    bench.api.insert(1, **MALFORMED[kind])
+    bench.api.insert(1)
+    for _ in range(3):
+        await bench.later(100)
+        bench.start()
+    assert len(bench.topics.letters()) == 1
+    assert len(bench.topics.events()) == events + 2
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+async def test_a_feed_of_one_thing_that_is_no_event_is_no_trouble(start: str) -> None:
+    bench = Bench(start=start)
+    if start == "latest":
+        await bench.catch_up()
+    bench.api.insert(1, item_text="7")
+    await bench.later(1)
+    await bench.later(100)
+    assert len(bench.topics.letters()) == 1
+
+
+async def test_a_whole_page_without_a_time_is_told_and_not_skipped() -> None:
+    """An API that changed its events is not drained into the dead letters, nor passed over."""
+    bench = Bench(events=120, past=600)
+    await bench.catch_up()
+    commits = bench.topics.commits
+    bench.api.insert(60, fields={"timestamp": 1773057600})
+    bench.clock.pass_by(1)
+    with pytest.raises(ApiError, match="timestamp that can be read"):
+        await bench.turn()
+    assert bench.topics.commits == commits
