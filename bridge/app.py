@@ -45,7 +45,7 @@ from bridge.supervise import CLOSE_SECONDS, Loop, supervise
 
 Only = Literal["events", "commands"]
 
-EVENT_TOPICS: Final = ("events", "checkpoint", "events.dlq")
+EVENT_TOPICS: Final = ("events", "checkpoint", "audit", "events.dlq")
 COMMAND_TOPICS: Final = ("commands", "command-results", "command-state", "commands.dlq")
 
 _log = telemetry.log(__name__)
@@ -262,7 +262,7 @@ class Bridge:
         prefix = self._settings.kafka.topic_prefix
         if self._settings.registry.register_schemas:
             await register_all(registry, prefix)
-        topics = (("events", "checkpoint") if self._events else ()) + (
+        topics = (("events", "checkpoint", "audit") if self._events else ()) + (
             ("commands", "command-results", "command-state") if self._commands else ()
         )
         known = subjects(prefix)

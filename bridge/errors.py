@@ -45,7 +45,7 @@ class ApiError(Again):
 
     `executed` is what is known about the request: False (certainly not carried out: it never left,
     or the answer says so) or None (nobody can know: time-out after sending, reset, 408, 5xx, a
-    broken 2xx).
+    broken 2xx). `too_much` says that a smaller answer might have come: it was slow, or too large.
     """
 
     def __init__(
@@ -55,11 +55,13 @@ class ApiError(Again):
         executed: bool | None,
         status: int | None = None,
         body: str | None = None,
+        too_much: bool = False,
     ) -> None:
         super().__init__(message)
         self.executed = executed
         self.status = status
         self.body = body
+        self.too_much = too_much
 
 
 class RateLimited(ApiError):

@@ -1,131 +1,22 @@
-"""Every metric, declared once; one function per notable event that counts it and logs it.
-
-Labels are few and bounded: never ids, URLs or exception texts.
-"""
+"""One function per notable event that counts it and logs it; the metrics are in `metrics.py`."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from typing import Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from bridge import metrics
 from bridge.clock import Clock
 
 REMINDER_SECONDS = 30.0
 """What goes on failing is logged again after so many seconds."""
 
-METRICS = CollectorRegistry()
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
-
-_api_requests = Counter(
-    "bridge_api_requests",
-    "Answers of the Missions API, by operation and status (or the kind of failure).",
-    ["operation", "status"],
-    registry=METRICS,
-)
-_api_seconds = Histogram(
-    "bridge_api_request_seconds",
-    "Time from asking the Missions API to the whole answer, waiting for the rate budget left out.",
-    ["operation"],
-    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-    registry=METRICS,
-)
-_api_waits = Counter(
-    "bridge_api_wait_seconds",
-    "Seconds spent waiting because the API answered 429 or its window was nearly used up.",
-    registry=METRICS,
-)
-_transactions = Counter(
-    "bridge_transactions",
-    "Kafka transactions by role (source, commands) and outcome (committed, lost, fenced).",
-    ["role", "outcome"],
-    registry=METRICS,
-)
-_transaction_seconds = Histogram(
-    "bridge_transaction_seconds",
-    "Time from beginning a Kafka transaction to its commit.",
-    ["role"],
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
-    registry=METRICS,
-)
-_events = Counter(
-    "bridge_events_published",
-    "Events written to Kafka, by source and whether they are marked late.",
-    ["source", "late"],
-    registry=METRICS,
-)
-_fresh_until = Gauge(
-    "bridge_source_fresh_until_timestamp_seconds",
-    "The API's time up to which the feed was seen: the last poll's start, or a climb's height.",
-    ["source"],
-    registry=METRICS,
-)
-_frontier = Gauge(
-    "bridge_source_frontier_timestamp_seconds",
-    "The frontier: below it, less the lateness window, the last deep sweep left nothing unread.",
-    ["source"],
-    registry=METRICS,
-)
-_sweeps = Counter(
-    "bridge_sweeps",
-    "Completed passes over the feed, by source and kind (shallow, deep, climb).",
-    ["source", "kind"],
-    registry=METRICS,
-)
-_order_violations = Counter(
-    "bridge_feed_order_violations",
-    "Pages of the feed that were not sorted by time.",
-    ["source"],
-    registry=METRICS,
-)
-_gaps = Counter(
-    "bridge_feed_gaps",
-    "Sweeps that met the end of the feed before anything known: events may have fallen off it.",
-    ["source"],
-    registry=METRICS,
-)
-_unknown_missions = Counter(
-    "bridge_events_mission_unknown",
-    "Runs whose mission could not be found; their events have a null mission_id.",
-    ["source"],
-    registry=METRICS,
-)
-_owned = Gauge(
-    "bridge_owned",
-    "What this process works on: 1 for each source, and the number of command partitions.",
-    ["role", "name"],
-    registry=METRICS,
-)
-_dead_letters = Counter(
-    "bridge_dead_letters",
-    "Records that could not be converted, by side (events, commands) and reason.",
-    ["side", "reason"],
-    registry=METRICS,
-)
-_commands = Counter(
-    "bridge_command_results",
-    "Results of commands, by verb and status.",
-    ["verb", "status"],
-    registry=METRICS,
-)
-_command_seconds = Histogram(
-    "bridge_command_seconds",
-    "Time from receiving a command to its final result.",
-    ["verb"],
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300),
-    registry=METRICS,
-)
-_failures = Counter(
-    "bridge_dependency_failures",
-    "Failed tries to use a dependency (api, api key, kafka, registry).",
-    ["dependency"],
-    registry=METRICS,
-)
-_ready = Gauge("bridge_ready", "1 when ready, else 0; /readyz has the reason.", registry=METRICS)
 
 
 def log(name: str) -> structlog.stdlib.BoundLogger:
@@ -199,21 +90,21 @@ class _Reminders(logging.Filter):
         return True
 
 
-def metrics() -> bytes:
+def exposition() -> bytes:
     """Return all metrics as OpenMetrics text."""
-    text: bytes = generate_latest(METRICS)  # type: ignore[no-untyped-call]
+    text: bytes = generate_latest(metrics.METRICS)  # type: ignore[no-untyped-call]
     return text
 
 
 def api_answered(operation: str, status: str, seconds: float) -> None:
     """Count one answer of the Missions API; `status` is the code or the kind of failure."""
-    _api_requests.labels(operation, status).inc()
-    _api_seconds.labels(operation).observe(seconds)
+    metrics.api_requests.labels(operation, status).inc()
+    metrics.api_seconds.labels(operation).observe(seconds)
 
 
 def api_waiting(seconds: float, reason: str) -> None:
     """Count and log a pause that the API asked for."""
-    _api_waits.inc(seconds)
+    metrics.api_waits.inc(seconds)
     _log.info("api_waiting", seconds=round(seconds, 3), reason=reason)
 
 
@@ -223,7 +114,7 @@ def dependency_away(name: str, reason: str, *, of: str = "") -> None:
     That is the first of a row of failures, and a reminder every half a minute. `of` says for whose
     use, where several parts use it and each has a row of its own.
     """
-    _failures.labels(name).inc()
+    metrics.failures.labels(name).inc()
     now = _clock.monotonic()
     if now - _away.get((name, of), -REMINDER_SECONDS) >= REMINDER_SECONDS:
         _away[name, of] = now
@@ -242,69 +133,125 @@ def _whose(of: str) -> dict[str, str]:
 
 def transaction_committed(role: str, records: int, seconds: float) -> None:
     """Count a committed transaction."""
-    _transactions.labels(role, "committed").inc()
-    _transaction_seconds.labels(role).observe(seconds)
+    metrics.transactions.labels(role, "committed").inc()
+    metrics.transaction_seconds.labels(role).observe(seconds)
     _log.debug("transaction_committed", role=role, records=records, seconds=round(seconds, 4))
 
 
 def transaction_lost(role: str, reason: str) -> None:
     """Count and log a transaction whose producer must be discarded."""
-    _transactions.labels(role, "lost").inc()
+    metrics.transactions.labels(role, "lost").inc()
     _log.warning("transaction_lost", role=role, reason=reason)
 
 
 def fenced(role: str, name: str) -> None:
     """Count and log that another owner took over."""
-    _transactions.labels(role, "fenced").inc()
+    metrics.transactions.labels(role, "fenced").inc()
     _log.warning("fenced", role=role, name=name)
 
 
 def ownership(role: str, name: str, owned: int) -> None:
     """Show and log what this process works on."""
-    _owned.labels(role, name).set(owned)
+    metrics.owned.labels(role, name).set(owned)
     _log.info("ownership", role=role, name=name, owned=owned)
 
 
 def events_published(source: str, count: int, late: int) -> None:
     """Count events that a committed transaction made visible."""
-    _events.labels(source, "false").inc(count - late)
-    _events.labels(source, "true").inc(late)
+    metrics.events.labels(source, "false").inc(count - late)
+    metrics.events.labels(source, "true").inc(late)
     _log.debug("events_published", source=source, count=count, late=late)
 
 
-def swept(source: str, kind: Literal["shallow", "deep", "climb"], requests: int) -> None:
+def swept(source: str, kind: str, requests: int) -> None:
     """Count a completed pass over the feed."""
-    _sweeps.labels(source, kind).inc()
+    metrics.sweeps.labels(source, kind).inc()
     _log.debug("swept", source=source, kind=kind, requests=requests)
 
 
-def position(source: str, frontier: float | None, fresh_until: float) -> None:
-    """Show how far a source has come; both in seconds since 1970."""
+def position(
+    source: str,
+    *,
+    frontier: float | None,
+    complete_until: float | None,
+    fresh_until: float,
+    lateness: float,
+) -> None:
+    """Show how far a source has come, in seconds since 1970, and its lateness window."""
     if frontier is not None:
-        _frontier.labels(source).set(frontier)
-    _fresh_until.labels(source).set(fresh_until)
+        metrics.frontier.labels(source).set(frontier)
+    if complete_until is not None:
+        metrics.complete_until.labels(source).set(complete_until)
+    metrics.fresh_until.labels(source).set(fresh_until)
+    metrics.lateness_window.labels(source).set(lateness)
+
+
+def lateness_measured(source: str, seconds: Iterable[float]) -> None:
+    """Count events by how late they were."""
+    for one in seconds:
+        metrics.lateness.labels(source).observe(one)
+
+
+def events_mutated(source: str, count: int) -> None:
+    """Count and log events that came again with other content."""
+    if count:
+        metrics.mutated.labels(source).inc(count)
+        _log.warning("events_mutated", source=source, count=count)
+
+
+def run_audited(source: str, outcome: str) -> None:
+    """Count a run whose own list was compared with what is published."""
+    metrics.audited.labels(source, outcome).inc()
+
+
+def run_sealed(source: str) -> None:
+    """Count a finished run that is complete."""
+    metrics.sealed.labels(source).inc()
+
+
+def audits_waiting(source: str, count: int) -> None:
+    """Show how many runs are due to be audited."""
+    metrics.audits_waiting.labels(source).set(count)
+
+
+def list_served_otherwise(what: str, reason: str) -> None:
+    """Count and log that a list is served in another way than was learned before."""
+    metrics.otherwise.inc()
+    _log.info("list_served_otherwise", list=what, reason=reason)
+
+
+def stale_page(age: int) -> None:
+    """Count a page that a cache had kept for so many seconds."""
+    metrics.stale_pages.inc()
+    _log.debug("stale_page", age=age)
 
 
 def order_violated(source: str) -> None:
     """Count and log a page that is not sorted by time."""
-    _order_violations.labels(source).inc()
+    metrics.order_violations.labels(source).inc()
     _log.warning("feed_order_violated", source=source)
 
 
 def gap_suspected(source: str) -> None:
     """Count and log that the end of the feed was met before anything known."""
-    _gaps.labels(source).inc()
+    metrics.gaps.labels(source).inc()
     _log.warning("gap_suspected", source=source)
+
+
+def gap_closed(source: str) -> None:
+    """Count and log that all runs were read because of a gap."""
+    metrics.gaps_closed.labels(source).inc()
+    _log.info("gap_closed", source=source)
 
 
 def missions_unknown(source: str, runs: int) -> None:
     """Count runs whose mission could not be found."""
-    _unknown_missions.labels(source).inc(runs)
+    metrics.unknown_missions.labels(source).inc(runs)
 
 
 def dead_letter(side: Literal["events", "commands"], reason: str, **where: object) -> None:
     """Count and log a record that could not be converted."""
-    _dead_letters.labels(side, reason).inc()
+    metrics.dead_letters.labels(side, reason).inc()
     _log.warning("dead_letter", side=side, reason=reason, **where)
 
 
@@ -315,14 +262,14 @@ def commands_gone(partition: int, first: int, last: int) -> None:
 
 def command_finished(verb: str, status: str, seconds: float) -> None:
     """Count one result of a command."""
-    _commands.labels(verb, status).inc()
-    _command_seconds.labels(verb).observe(seconds)
+    metrics.commands.labels(verb, status).inc()
+    metrics.command_seconds.labels(verb).observe(seconds)
     _log.debug("command_finished", verb=verb, status=status, seconds=round(seconds, 3))
 
 
 def readiness(*, ready: bool, reason: str) -> None:
     """Show readiness and log each change of it."""
-    _ready.set(ready)
+    metrics.ready.set(ready)
     if ready:
         _log.info("ready")
     else:

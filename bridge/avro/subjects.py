@@ -14,6 +14,7 @@ _TOPICS: Final[Mapping[str, str]] = {
     "command_result": "command-results",
     "command_state": "command-state",
     "checkpoint": "checkpoint",
+    "audit_record": "audit",
 }
 
 

@@ -84,6 +84,7 @@ def topic_specs(prefix: str) -> dict[str, TopicSpec]:
     return {
         "events": spec("events", 6, "delete"),
         "checkpoint": spec("checkpoint", 1, "compact"),
+        "audit": spec("audit", 1, "delete"),
         "events.dlq": spec("events.dlq", 1, "delete"),
         "commands": spec("commands", 6, "delete"),
         "command-results": spec("command-results", 6, "delete"),

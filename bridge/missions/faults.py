@@ -81,7 +81,9 @@ def translated(what: str, error: Exception) -> ApiError:
     fault = fault_of(error)
     known = "not carried out" if fault.executed is False else "nobody knows if it was carried out"
     cause = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return ApiError(f"{what}: {fault.kind} ({cause}); {known}", executed=fault.executed)
+    too_much = fault.kind in ("timeout", "unreadable")
+    message = f"{what}: {fault.kind} ({cause}); {known}"
+    return ApiError(message, executed=fault.executed, too_much=too_much)
 
 
 def refused(

@@ -31,7 +31,7 @@ def ops_app(health: Health, status: Callable[[], dict[str, Any]]) -> Starlette:
         return _json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def metrics(_: Request) -> Response:
-        return Response(telemetry.metrics(), media_type=telemetry.METRICS_CONTENT_TYPE)
+        return Response(telemetry.exposition(), media_type=telemetry.METRICS_CONTENT_TYPE)
 
     async def show(_: Request) -> Response:
         reasons = health.reasons

@@ -10,7 +10,17 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 
 from bridge.clock import Micros
 from bridge.source import sweep
-from bridge.source.sweep import BEGINNING, SLACK, Ask, Found, Item, Reading, Swept, Window
+from bridge.source.sweep import (
+    BEGINNING,
+    SLACK,
+    Ask,
+    Found,
+    Item,
+    Link,
+    Reading,
+    Swept,
+    Window,
+)
 
 PATIENCE = 100
 """After so many requests in vain a climb gives up on links, and the list is read to its end."""
@@ -58,6 +68,7 @@ class _Climb:
         self.largest = largest
         self.newest = min(low, began) if low > BEGINNING else None
         self.gap = False
+        self.links: list[Link] = []
         self._below = SLACK
         self._step = 0
         self._patience = PATIENCE
@@ -89,6 +100,7 @@ class _Climb:
                 start = max(window.total, window.end)
             elif window.items or not window.ask.offset:
                 self._step = 0
+                self.links.append(Link.of(window, "end"))
                 return window, len(window.items)
             else:
                 end = min(window.total, window.ask.offset)
@@ -107,6 +119,7 @@ class _Climb:
             if newer < len(window.items) and (newer or not window.ask.offset):
                 self._below = max(SLACK, self._below * 7 // 8)
                 self._step = 0
+                self.links.append(Link.of(window, "older"))
                 return window, newer
             if newer < len(window.items):
                 offset = max(0, window.ask.offset - 1 + min(self._step, 0))
@@ -114,6 +127,7 @@ class _Climb:
             elif len(window.items) < window.ask.size and (yield from sweep.is_end(window.ask)):
                 if window.items or not window.ask.offset:
                     self.gap = self.low > BEGINNING and bool(window.items)
+                    self.links.append(Link.of(window, "end"))
                     return window, newer
                 around = yield from locate(self.low, self.largest, window.total)
                 offset = min(around, window.ask.offset - 1)
@@ -144,7 +158,7 @@ class _Climb:
             seen.update(ties)
             if added:
                 self._patience = PATIENCE
-                yield Found(added, self.low, self.newest)
+                yield Found(added, self.low, self.newest, self._linked())
             quiet = quiet + 1 if whole and not added else 0
             if quiet >= enough:
                 return window
@@ -187,6 +201,7 @@ class _Climb:
         while True:
             above = yield from self._read(sweep.window_around(offset, self.largest, SLACK))
             if any(i.at < self.low or seen(i.digest) for i in above.items):
+                self.links.append(Link.of(above, "ties"))
                 return above
             if not above.items:
                 return None
@@ -198,7 +213,12 @@ class _Climb:
         self.low = max(self.low, items[0].at)
         newest = sweep.newest_not_beyond(items, self.began)
         self.newest = newest if newest is not None else self.newest
-        yield Found(sweep.oldest_first(items), self.low, self.newest)
+        yield Found(sweep.oldest_first(items), self.low, self.newest, self._linked())
+
+    def _linked(self) -> tuple[Link, ...]:
+        """Return the windows used since this was asked last."""
+        links, self.links = tuple(self.links), []
+        return links
 
 
 def climb(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept]:
@@ -214,7 +234,8 @@ def climb(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept
     except _NoLinks:
         first = yield Ask(1, largest)
         return (yield from sweep.to_the_end(first, first, {}))
-    return Swept([], began, state.newest, complete=True, gap=state.gap)
+    links = tuple(state.links)
+    return Swept([], began, state.newest, complete=True, gap=state.gap, links=links)
 
 
 def _up(state: _Climb, total: int) -> Reading[None]:

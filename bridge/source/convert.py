@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -10,10 +11,10 @@ from typing import Any, Final
 from bridge.clock import Micros
 from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
-from bridge.missions.models import Event, Malformed
+from bridge.missions.models import Event, Malformed, Run
 from bridge.source.checkpoint import Fresh
 from bridge.source.segment import digest
-from bridge.source.sweep import Item
+from bridge.source.sweep import Ask, Item
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,19 +33,51 @@ def micros(text: str) -> Micros:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def items(rows: Sequence[Event | Malformed], otherwise: Micros) -> tuple[Item, ...]:
-    """Return the rows of a page as items.
+def items(
+    rows: Sequence[Event | Malformed], ask: Ask, otherwise: Micros
+) -> tuple[Item, ...] | None:
+    """Return the rows of a page as items; None where a full page has no usable timestamp at all.
 
-    A row without a usable timestamp takes the one of its neighbour: the feed's order says about
-    when it happened, and it must keep its place. Where no row has one, all take `otherwise`.
+    A row without one takes that of its neighbour: the feed's order says about when it happened,
+    and it must keep its place. Where no row has one, all take `otherwise`.
     """
     times = [_time(row) for row in rows]
-    known = next((time for time in times if time is not None), otherwise)
+    known = next((time for time in times if time is not None), None)
+    if known is None:
+        if rows and len(rows) == ask.size:
+            return None
+        known = otherwise
     placed: list[Item] = []
     for row, time in zip(rows, times, strict=True):
         known = known if time is None else time
-        placed.append(Item(known, _digest(row), row.run_id if isinstance(row, Event) else "", row))
+        run_id = row.run_id if isinstance(row, Event) else ""
+        placed.append(Item(known, _digest(row), run_id, row, checksum(row), ask))
     return tuple(placed)
+
+
+def runs(rows: Sequence[Run], ask: Ask, otherwise: Micros) -> tuple[Item, ...] | None:
+    """Return the rows of a page of runs as items, in time by their `started_at`."""
+    times = [moment(row.started_at) for row in rows]
+    if rows and len(rows) == ask.size and not any(times):
+        return None
+    return tuple(
+        Item(otherwise if at is None else at, digest(row.run_id, ""), row.run_id, row, ask=ask)
+        for row, at in zip(rows, times, strict=True)
+    )
+
+
+def moment(text: str | None) -> Micros | None:
+    """Return a timestamp as microseconds; None for none, and for text that is none."""
+    try:
+        return None if text is None else micros(text)
+    except InvalidRecord:
+        return None
+
+
+def checksum(row: Event | Malformed) -> int:
+    """Return a CRC-32 of a row's content, never 0; a null field is the same as an absent one."""
+    shown = (row.__dict__, row.model_extra) if isinstance(row, Event) else row.raw
+    return zlib.crc32(repr(shown).encode("utf-8", "surrogatepass")) or 1
 
 
 def record(one: Fresh, mission_id: str | None, now: Micros) -> dict[str, Any]:
@@ -80,17 +113,8 @@ def original(row: object) -> str:
     return jsontext.dumps(raw)
 
 
-def any_time(rows: Sequence[Event | Malformed]) -> bool:
-    """Whether at least one row says when it happened."""
-    return any(_time(row) is not None for row in rows)
-
-
 def _time(row: Event | Malformed) -> Micros | None:
-    text = row.timestamp if isinstance(row, Event) else _timestamp(row.raw)
-    try:
-        return micros(text)
-    except InvalidRecord:
-        return None
+    return moment(row.timestamp if isinstance(row, Event) else _timestamp(row.raw))
 
 
 def _timestamp(raw: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from bridge import telemetry
 from bridge.clock import Clock
 from bridge.missions.client import MissionsClient
+from bridge.missions.models import Run
 
 PAGE: Final = 1000
 PAGES: Final = 20
@@ -33,6 +34,12 @@ class MissionIndex:
         """Return the mission of a run, None if it is not known."""
         return self._missions.get(run_id)
 
+    def note(self, run: Run) -> None:
+        """Take note of a run that was listed."""
+        self._missions[run.run_id] = run.mission_id
+        while len(self._missions) > KNOWN:
+            self._missions.popitem(last=False)
+
     async def learn(self, run_ids: Collection[str]) -> None:
         """Look up what is not known of `run_ids`: newest runs first, until all are found.
 
@@ -47,10 +54,8 @@ class MissionIndex:
                 return
             page = await self._client.list_recent_runs(page=number, size=PAGE)
             for run in page.items:
-                self._missions[run.run_id] = run.mission_id
+                self.note(run)
                 wanted.discard(run.run_id)
-            while len(self._missions) > KNOWN:
-                self._missions.popitem(last=False)
             if number >= page.total_pages:
                 break
         self._unknown.update(dict.fromkeys(wanted, now + UNKNOWN_FOR))

@@ -9,16 +9,13 @@ transaction can hold it back.
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import random
-import uuid
 from collections import deque
 from typing import Any, Final
 
 from bridge import telemetry
 from bridge.avro.codec import Codec
-from bridge.clock import Clock, until_stopped
+from bridge.clock import Clock, Micros, until_stopped
 from bridge.config import Settings, SourceSettings
 from bridge.errors import (
     AccessError,
@@ -26,25 +23,23 @@ from bridge.errors import (
     ApiRejected,
     Fenced,
     GaveUp,
-    InvalidRecord,
     KafkaAway,
     RateLimited,
     RegistryAway,
-    StateError,
     TransactionLost,
 )
 from bridge.health import Health
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import read_partition
 from bridge.kafka.lease import Lease
 from bridge.kafka.producer import Writer
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
-from bridge.source import checkpoint as state
-from bridge.source.enrich import MissionIndex
+from bridge.source.assembly import assembled
+from bridge.source.checkpoint import Checkpoint
 from bridge.source.poller import Poller
 from bridge.source.publish import Layout, Publisher
-from bridge.source.segment import digest
+from bridge.source.published import published
+from bridge.source.takeover import Desk
 
 RESETS: Final = 3
 RESET_SECONDS: Final = 300.0
@@ -138,6 +133,10 @@ class Source:
             "climb_low": position.climb.low if position.climb else None,
             "fresh_until": poller.fresh_until,
             "remembered": len(poller.checkpoint.seen),
+            "complete_until": position.complete_until(poller.lateness),
+            "lateness": poller.lateness,
+            "hole": None if position.hole is None else [position.hole.low, position.hole.high],
+            "runs_open": len(poller.checkpoint.runs),
         }
 
     def _show_standing_by(self) -> None:
@@ -166,6 +165,7 @@ class Source:
         """Take the source over and work on it until asked to stop or the lease is gone."""
         name = self._source.name
         self._beat(2 * STEP_TIMEOUT)
+        account = await self._account(stop)
         transactional_id = (
             self._settings.transactional_id_source(name)
             if self._settings.delivery == "exactly_once"
@@ -175,20 +175,21 @@ class Source:
             self._kafka, transactional_id, role="source", clock=self._clock, timeout=STEP_TIMEOUT
         )
         try:
-            origin = f"{self._settings.api.base_url}/ai/missions"
-            publisher = Publisher(self._codec, self._layout, origin)
-            checkpoint = await self._read_back(writer, publisher)
-            telemetry.ownership("source", name, 1)
-            self._poller = Poller(
-                self._source,
-                self._client,
+            base_url = self._settings.api.base_url
+            publisher = Publisher(self._codec, self._layout, f"{base_url}/ai/missions")
+            desk = Desk(
+                name,
+                base_url,
+                self._kafka,
+                self._codec,
+                self._layout,
                 self._clock,
-                MissionIndex(self._client, self._clock, name),
-                publisher,
-                writer,
-                checkpoint,
-                lambda: self._may_go_on(stop),
+                self._settings.kafka.transaction_timeout,
+                lambda: self._beat(STEP_TIMEOUT),
             )
+            checkpoint = await desk.take_over(writer, publisher, account)
+            telemetry.ownership("source", name, 1)
+            self._poller = self._assemble(checkpoint, publisher, writer, stop)
             self._works("kafka", "registry")
             while self._leased() and not stop.is_set():
                 await self._step(self._poller, stop)
@@ -197,6 +198,43 @@ class Source:
                 telemetry.ownership("source", name, 0)
             self._poller = None
             await writer.close()
+
+    async def _account(self, stop: asyncio.Event) -> str | None:
+        """Return the organization that the key belongs to, where the API shows it."""
+        while await self._gate.wait_open(stop):
+            try:
+                page = await self._client.list_recent_runs(page=1, size=1)
+            except AccessError as error:
+                self._gate.refuse(error)
+            except ApiRejected:
+                break
+            else:
+                extras = (run.model_extra or {} for run in page.items)
+                found = next((extra.get("organization_id") for extra in extras), None)
+                return found if isinstance(found, str) else None
+        return None
+
+    def _assemble(
+        self, checkpoint: Checkpoint, publisher: Publisher, writer: Writer, stop: asyncio.Event
+    ) -> Poller:
+        def may_go_on() -> bool:
+            return self._may_go_on(stop)
+
+        async def on_topic(run_id: str, since: Micros) -> set[bytes] | None:
+            self._beat(STEP_TIMEOUT)
+            return await published(self._kafka, self._layout, run_id, since, timeout=STEP_TIMEOUT)
+
+        return assembled(
+            self._source,
+            client=self._client,
+            clock=self._clock,
+            checkpoint=checkpoint,
+            publisher=publisher,
+            writer=writer,
+            on_topic=on_topic,
+            may_go_on=may_go_on,
+            timeout=self._settings.api.timeout,
+        )
 
     async def _step(self, poller: Poller, stop: asyncio.Event) -> None:
         """Take one turn, and wait as its outcome says."""
@@ -218,47 +256,6 @@ class Source:
             self._works("api")
             if not more:
                 await self._clock.sleep(self._source.poll_interval, stop)
-
-    async def _read_back(self, writer: Writer, publisher: Publisher) -> state.Checkpoint:
-        """Commit a claim and read the checkpoint until it is seen."""
-        name, topic = self._source.name, self._layout.checkpoint
-        claim = f"claim/{name}/{uuid.uuid4()}"
-        owner = f"{platform.node()}/{os.getpid()}"
-        value = self._codec.encode(f"{topic}-value", state.claim_record(owner, self._clock.now()))
-        await writer.commit([publisher.state(claim, value)])
-        live: dict[str, dict[str, Any]] = {}
-        records = read_partition(
-            self._kafka,
-            topic,
-            self._layout.checkpoint_partition,
-            until=lambda record: record.key == claim.encode(),
-            # A foreign transaction may hold the claim back for as long as brokers let it stay open.
-            timeout=self._settings.kafka.transaction_timeout + STEP_TIMEOUT,
-        )
-        async for record in records:
-            self._beat(STEP_TIMEOUT)
-            key = (record.key or b"").decode("utf-8", "replace")
-            if not state.concerns(name, key):
-                continue
-            if record.value is None:
-                live.pop(key, None)
-            else:
-                live[key] = await self._decode(record.value, key)
-        old_claims = [publisher.state(k, None) for k in live if k.startswith("claim/")]
-        checkpoint = state.read_back(name, self._feed(), live)
-        await writer.commit(old_claims)
-        return checkpoint
-
-    async def _decode(self, value: bytes, key: str) -> dict[str, Any]:
-        try:
-            return await self._codec.decode(f"{self._layout.checkpoint}-value", value)
-        except InvalidRecord as error:
-            what = f"the record {key} cannot be decoded ({error})"
-            raise StateError(state.misfit(self._source.name, what)) from error
-
-    def _feed(self) -> str:
-        """Return the identity of the feed, which the checkpoint must be of."""
-        return digest(self._settings.api.base_url, self._source.name).hex()
 
     async def _stand_by(self, stop: asyncio.Event) -> None:
         """After being fenced: wait until the group has decided anew, then for a random moment.

@@ -1,29 +1,29 @@
 """One source at work: polls, sweeps and climbs, and commits what they find with its checkpoint.
 
 A turn is one poll. It reads from the newest event down (`sweep.forward`); when that is too much,
-it climbs from the old end up (`climb.climb`), several windows to a transaction. What is new is
-decided when the transaction begins, against the checkpoint as committed; the checkpoint changes
-only after the commit. Any failure leaves it as it was.
+it climbs from the old end up (`climb.climb`), several windows to a transaction, and goes on polling
+for what is new between the climb's requests. Lists that show the oldest event first are read by
+`rising.py`. When nothing is waiting, runs are audited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
 from bridge.config import SourceSettings
-from bridge.errors import ApiError, ApiRejected
-from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
-from bridge.source import convert, sweep
-from bridge.source.checkpoint import Checkpoint, Climb, Position
+from bridge.source import certificate, convert, lateness, rising, sweep
+from bridge.source.auditor import Auditor
+from bridge.source.certificate import Finding, Pass, Proof
+from bridge.source.checkpoint import Climb, Hole, Position
 from bridge.source.climb import climb as ascend
-from bridge.source.enrich import MissionIndex
-from bridge.source.publish import Publisher
-from bridge.source.server_clock import ServerClock
+from bridge.source.reader import ApiList, Otherwise, Reader
+from bridge.source.sweep import BEGINNING, Found, Item, Link, Swept
+from bridge.source.transaction import BATCH_ITEMS, Committer
 
 GROUP_ITEMS: Final = 4000
 """A climb commits when it holds so many items: a transaction has a flat cost."""
@@ -31,103 +31,106 @@ GROUP_ITEMS: Final = 4000
 GROUP_SECONDS: Final = 1.0
 """... or when it has held the first of them for so long."""
 
-BATCH_ITEMS: Final = 8000
-"""Events in one transaction at most."""
-
 DEEP_PARTS: Final = 10
 """A deep sweep is due so many times in the lateness window."""
-
-
-class Clamped(ApiError):
-    """The server uses smaller pages than asked; `size` is its own."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"the API answers with pages of {size}; asking for those", executed=None)
-        self.size = size
 
 
 @dataclass(slots=True)
 class _Group:
     """Windows of a climb that wait for their transaction."""
 
-    items: list[sweep.Item]
+    proof: Proof
     since: float
-    last: sweep.Found | None = None
+    items: list[Item] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    low: Micros | None = None
 
     def full(self, now: float) -> bool:
         return len(self.items) >= GROUP_ITEMS or now - self.since >= GROUP_SECONDS
 
 
 class Poller:
-    """Reads one feed and publishes it, as the only owner of its checkpoint.
-
-    `may_go_on` is asked after each step that succeeded: is the source still ours, and nobody asks
-    to stop?
-    """
+    """Reads one feed and publishes it, as the only owner of its checkpoint."""
 
     def __init__(
         self,
         settings: SourceSettings,
         client: MissionsClient,
         clock: Clock,
-        index: MissionIndex,
-        publisher: Publisher,
-        writer: Writer,
-        checkpoint: Checkpoint,
+        committer: Committer,
+        reader: Reader,
+        auditor: Auditor,
         may_go_on: Callable[[], bool],
     ) -> None:
-        self._settings = settings
-        self._client = client
-        self._clock = clock
-        self._index = index
-        self._publisher = publisher
-        self._writer = writer
-        self.checkpoint = checkpoint
         self._may_go_on = may_go_on
-        self._server = ServerClock(settings.lateness_max)
-        self._largest = settings.page_size
-        self._lateness = round(settings.lateness * SECOND)
+        self._settings = settings
+        self._clock = clock
+        self._committer = committer
+        self._reader = reader
+        self._auditor = auditor
+        self._feed = ApiList(
+            "the feed",
+            lambda page, size: client.list_events(page=page, size=size),
+            convert.items,
+        )
         self._lateness_max = round(settings.lateness_max * SECOND)
         self._deep_at: float | None = None
-        self._requests = 0
+        self._tail_at = 0.0
+        self._hole_at: float | None = None
+        self._end = 0
+        self._bottom: bytes | None = None
+        self._passes = committer.state.sweep
+        self.checkpoint = committer.state
         self.fresh_until: Micros | None = None
 
+    @property
+    def lateness(self) -> Micros:
+        """The lateness window in use."""
+        configured = round(self._settings.lateness * SECOND)
+        return lateness.window(configured, self._lateness_max, self.checkpoint.position.worst_late)
+
     async def turn(self) -> bool:
-        """Poll once; True if more is waiting.
+        """Poll once, then audit until the next poll is due; True if more is waiting.
 
         Raises what the API client and the writer raise; the checkpoint is then as committed.
         """
+        until = self._clock.monotonic() + self._settings.poll_interval
         try:
-            return await self._turn()
-        except Clamped as error:
-            self._largest = error.size
+            if await self._poll():
+                return True
+        except Otherwise as error:
+            telemetry.list_served_otherwise(self._settings.name, str(error))
             return True
+        if not self._may_go_on():
+            return False
+        now = self._clock.now() if self.fresh_until is None else self.fresh_until
+        return await self._auditor.work(self._proof("runs", BEGINNING, now), until)
 
-    async def _turn(self) -> bool:
-        self._requests = 0
-        if self.checkpoint.is_new and self._settings.start != "earliest":
+    async def _poll(self) -> bool:
+        state, reader = self.checkpoint, self._reader
+        if state.is_new and self._settings.start != "earliest":
             await self._begin()
             return True
-        if self.checkpoint.position.climb is not None:
-            return await self._climb(self.checkpoint.position.climb, total=0)
-        now = self._clock.monotonic()
-        deep = self._deep_at is None or now >= self._deep_at + (
-            self._settings.lateness / DEEP_PARTS
-        )
-        seen = self.checkpoint.seen
-        swept = await self._drive(
-            sweep.forward(self._stop(), self._largest, seen.__contains__, deep=deep)
-        )
+        if state.position.climb is not None:
+            return await self._climb(state.position.climb, total=self._end)
+        now, stop = self._clock.monotonic(), self._stop()
+        deep = self._deep_at is None or now >= self._deep_at + (self.lateness / SECOND / DEEP_PARTS)
+        reader.requests = 0
+        if reader.rising:
+            steps = rising.top(stop, reader.largest, state.seen.__contains__, self._end)
+        else:
+            steps = sweep.forward(stop, reader.largest, state.seen.__contains__, deep=deep)
+        swept = await reader.drive(self._feed, steps)
         if swept is None:
             return False
-        if swept.backlog:
-            return await self._climb(Climb(self._stop(), swept.server_time), total=swept.total)
-        await self._settle(swept, swept.items)
+        self._end = swept.total
+        if swept.backlog or (reader.rising and deep):
+            kind: Pass = "climb" if swept.backlog else "deep"
+            return await self._climb(Climb(stop, swept.server_time), total=swept.total, kind=kind)
+        proof = self._proof("deep" if deep else "shallow", stop, swept.server_time)
+        await self._settle(swept, swept.items, proof)
         if deep or swept.complete:
             self._deep_at = now
-        telemetry.swept(
-            self._settings.name, "deep" if swept.complete else "shallow", self._requests
-        )
         self._show(swept.server_time)
         return False
 
@@ -137,153 +140,152 @@ class Poller:
         `latest` remembers what there is within the lateness window, unpublished, so that an event
         which appears late is still told apart.
         """
+        proof = self._proof("shallow", BEGINNING, self._clock.now())
         if isinstance(self._settings.start, int):
-            await self._commit([], Position(floor=self._settings.start))
+            floor = self._settings.start
+            await self._committer.commit([], Position(floor=floor, audit_floor=floor), proof)
             return
-        first = await self._drive(
-            sweep.forward(sweep.BEGINNING, self._largest, lambda _: True, deep=False)
-        )
+        reader = self._reader
+        if reader.rising:
+            steps = rising.top(BEGINNING, reader.largest, lambda _: True, 0)
+        else:
+            steps = sweep.forward(BEGINNING, reader.largest, lambda _: True, deep=False)
+        first = await reader.drive(self._feed, steps)
         if first is None:
             return
-        if not first.items:
-            await self._commit([], Position())
-            return
         newest = first.server_time if first.newest is None else first.newest
-        stop = newest - self._lateness
-        swept = await self._drive(sweep.forward(stop, self._largest, lambda _: False, deep=True))
-        if swept is None or not swept.items:
-            return
-        whole = swept.complete or not swept.is_sorted
-        floor = stop if whole else swept.items[0].at + 1
-        await self._commit(swept.items, Position(newest, floor), publish=False)
+        stop = newest - self.lateness
+        items: list[Item] = []
 
-    async def _settle(self, swept: sweep.Swept, items: list[sweep.Item]) -> None:
+        async def found(one: Found) -> None:
+            items.extend(item for item in one.items if item.at >= stop)
+
+        if await reader.whole(self._feed, found, stop) is None:
+            return
+        if not items and not first.items:
+            await self._committer.commit([], Position(), proof)
+            return
+        # Until all of it is remembered nothing older than `newest` may be published.
+        started = Position(newest, newest + 1, audit_floor=newest + 1)
+        for begin in range(0, len(items), BATCH_ITEMS):
+            part = items[begin : begin + BATCH_ITEMS]
+            await self._committer.commit(part, started, proof, publish=False)
+        await self._committer.commit([], replace(started, floor=stop), proof, publish=False)
+
+    async def _settle(self, swept: Swept, items: list[Item], proof: Proof) -> None:
         """Publish what a pass found last; the frontier moves with the end of it."""
-        position = replace(self.checkpoint.position, climb=None)
-        if swept.gap and position.frontier is not None:
-            telemetry.gap_suspected(self._settings.name)
+        state = self.checkpoint
+        before = state.position
+        position = replace(before, climb=None)
+        findings: list[Finding] = []
         if not swept.is_sorted:
-            telemetry.order_violated(self._settings.name)
+            telemetry.order_violated(state.source)
+        if swept.gap and before.frontier is not None and not self._same_bottom(swept):
+            position, findings = self._suspect(position, proof.stop, swept, items)
+        if proof.kind != "climb":
+            findings += self._auditor.mutations(items)
+            if position.hole is None:
+                position = self._measure(position, items, swept.server_time)
         if swept.complete and swept.newest is not None:
             position = replace(position, frontier=self._ahead(swept.newest))
-        await self._commit_all(items, position)
+        await self._committer.commit_all(items, position, _proven(proof, swept), findings)
+        telemetry.swept(state.source, proof.kind, self._reader.requests)
 
-    async def _climb(self, climb: Climb, total: int) -> bool:
-        """Climb until the backlog is published; True if it was interrupted."""
-        group = _Group([], self._clock.monotonic())
-        steps = ascend(climb.low, climb.began, self._largest, total)
+    def _same_bottom(self, swept: Swept) -> bool:
+        """Whether the feed ends with the item that it ended with before: nothing fell off it."""
+        bottom, self._bottom = self._bottom, swept.items[0].digest if swept.items else None
+        return bottom is not None and bottom == self._bottom
 
-        async def found(one: sweep.Found) -> None:
+    def _suspect(
+        self, position: Position, stop: Micros, swept: Swept, items: list[Item]
+    ) -> tuple[Position, list[Finding]]:
+        """Note a gap, unless one is being looked into or was within the audit interval."""
+        now = self._clock.monotonic()
+        lately = self._hole_at is not None and now < self._hole_at + self._settings.audit_interval
+        if position.hole is not None or lately:
+            return position, []
+        self._hole_at = now
+        times = [item.at for item in items] + [link.oldest for link in swept.links if link.oldest]
+        hole = Hole(stop, min(times, default=None))
+        telemetry.gap_suspected(self._settings.name)
+        return replace(position, hole=hole), [certificate.gap(self._settings.name, hole)]
+
+    def _measure(self, position: Position, items: list[Item], server_time: Micros) -> Position:
+        """Take note of how late the new ones among `items` are."""
+        state = self.checkpoint
+        new = [i for i in items if i.digest not in state.seen and i.at >= state.position.oldest]
+        measured = lateness.how_late(new, state.position.frontier)
+        telemetry.lateness_measured(state.source, [by / SECOND for by in measured])
+        worst = lateness.worst(position.worst_late, measured, server_time)
+        return replace(position, worst_late=worst)
+
+    async def _climb(self, climb: Climb, total: int, kind: Pass = "climb") -> bool:
+        """Climb until the backlog is published; True if more may be waiting."""
+        reader = self._reader
+        proof = self._proof(kind, climb.low, climb.began)
+        group = _Group(proof, self._clock.monotonic())
+        up = rising.rise if reader.rising else ascend
+
+        async def found(one: Found) -> None:
             if not group.items:
                 group.since = self._clock.monotonic()
             group.items += one.items
-            group.last = one
+            group.links += one.links
+            group.low = one.low
             if group.full(self._clock.monotonic()):
-                await self._commit_group(group, climb.began)
+                await self._commit_group(group, climb)
 
-        swept = await self._drive(steps, found)
+        async def tail() -> None:
+            # First the climb's own progress, or a process that is killed often gets nowhere.
+            progress = kind == "climb" and group.low is not None
+            if progress and self._clock.monotonic() >= self._tail_at:
+                self._tail_at = self._clock.monotonic() + self._settings.poll_interval
+                await self._commit_group(group, climb)
+                await self._tail(climb)
+
+        self._tail_at = self._clock.monotonic() + self._settings.poll_interval
+        steps = up(climb.low, climb.began, reader.largest, total)
+        swept = await reader.drive(self._feed, steps, found, tail)
         if swept is None:
-            await self._commit_group(group, climb.began)
+            await self._commit_group(group, climb)
             return True
-        await self._settle(swept, group.items + swept.items)
+        swept = replace(swept, links=(*group.links, *swept.links))
+        await self._settle(swept, group.items + swept.items, proof)
         self._deep_at = self._clock.monotonic()
-        telemetry.swept(self._settings.name, "climb", self._requests)
         self._show(climb.began)
-        return True
+        return kind == "climb" and swept.complete
 
-    async def _commit_group(self, group: _Group, began: Micros) -> None:
-        if group.last is None or not group.items:
+    async def _commit_group(self, group: _Group, climb: Climb) -> None:
+        if group.low is None or not group.items:
             return
-        position = replace(self.checkpoint.position, climb=Climb(group.last.low, began))
-        await self._commit_all(group.items, position, settled=group.last.newest)
-        self._show(min(group.last.low, began))
-        group.items = []
+        position = replace(self.checkpoint.position, climb=Climb(group.low, climb.began))
+        proof = replace(group.proof, links=tuple(group.links))
+        await self._committer.commit_all(group.items, position, proof)
+        self._show(min(group.low, climb.began))
+        group.items, group.links = [], []
 
-    async def _commit_all(
-        self, items: list[sweep.Item], position: Position, *, settled: Micros | None = None
-    ) -> None:
-        """Publish what is new in as many transactions as it takes; the last moves the position."""
-        items = [item for item in items if item.digest not in self.checkpoint.seen]
-        while len(items) > BATCH_ITEMS:
-            await self._commit(items[:BATCH_ITEMS], self.checkpoint.position)
-            items = items[BATCH_ITEMS:]
-        await self._commit(items, position, settled=settled)
+    async def _tail(self, climb: Climb) -> None:
+        """Publish what came after the climb began, so that it need not wait for the climb.
 
-    async def _commit(
-        self,
-        items: list[sweep.Item],
-        position: Position,
-        *,
-        settled: Micros | None = None,
-        publish: bool = True,
-    ) -> None:
-        """Publish what is new among `items` and move to `position`, in one transaction.
-
-        `settled` is the newest time below which a climb has left nothing; else the frontier is.
+        Nothing is proven by it: once the climb is over, a deep sweep reads it all again.
         """
-        settled = position.frontier if settled is None else settled
-        batch = self.checkpoint.plan(
-            items,
-            position,
-            server_time=self._server_now(),
-            keep=sweep.BEGINNING if settled is None else settled - self._lateness_max,
-            publish=publish,
-        )
-        unchanged = batch.position == self.checkpoint.position and batch.segment is None
-        if unchanged and not self.checkpoint.is_new:
-            return
-        await self._learn({one.item.run_id for one in batch.fresh})
-        records = self._publisher.records(
-            self.checkpoint, batch, self._index.get, self._clock.now()
-        )
-        await self._writer.commit(records)
-        self.checkpoint.apply(batch)
-        telemetry.events_published(self._settings.name, len(batch.fresh), batch.late)
-
-    async def _learn(self, run_ids: set[str]) -> None:
-        """Look up the missions of runs; events are published without them rather than held back."""
-        try:
-            await self._index.learn(run_ids)
-        except (ApiError, ApiRejected) as error:
-            telemetry.dependency_away("api", str(error), of="missions of runs")
+        reader, seen = self._reader, self.checkpoint.seen
+        if reader.rising:
+            steps = rising.top(climb.began, reader.largest, seen.__contains__, self._end)
         else:
-            telemetry.dependency_back("api", of="missions of runs")
+            steps = sweep.forward(climb.began, reader.largest, seen.__contains__, deep=False)
+        swept = await reader.drive(self._feed, steps)
+        if swept is None or swept.backlog or not swept.is_sorted:
+            return
+        self._end = swept.total
+        items = [item for item in swept.items if item.at > climb.began]
+        proof = _proven(self._proof("shallow", climb.began, swept.server_time), swept)
+        await self._committer.commit_all(items, self.checkpoint.position, proof)
 
-    async def _drive(
-        self, steps: sweep.Reading[sweep.Swept], found: Callable[[sweep.Found], Any] | None = None
-    ) -> sweep.Swept | None:
-        """Do what a pass asks for until it is done; None when it was interrupted."""
-        try:
-            step = next(steps)
-            while True:
-                if isinstance(step, sweep.Found):
-                    if found is not None:
-                        await found(step)
-                    step = next(steps)
-                else:
-                    step = steps.send(await self._read(step))
-                if not self._may_go_on():
-                    return None
-        except StopIteration as done:
-            result: sweep.Swept = done.value
-            return result
-
-    async def _read(self, ask: sweep.Ask) -> sweep.Window:
-        """Request one window. Raises Clamped, and what the API client raises."""
-        self._requests += 1
-        page = await self._client.list_events(page=ask.page, size=ask.size)
-        if page.size < ask.size:
-            raise Clamped(page.size)
-        if len(page.items) == ask.size and not convert.any_time(page.items):
-            raise ApiError(
-                f"none of the {ask.size} events on page {ask.page} has a timestamp that can be "
-                "read: has the API changed? Nothing is skipped; it will be asked again",
-                executed=None,
-            )
-        date = self._clock.now() if page.date is None else page.date
-        server_time = self._server.observe(date, page.sent, page.took)
-        items = convert.items(page.items, otherwise=server_time)
-        return sweep.Window(ask, items, server_time, page.total_results)
+    def _proof(self, kind: Pass, stop: Micros, server_time: Micros) -> Proof:
+        """Begin the certificate of a pass."""
+        self._passes += 1
+        return Proof(kind, self._passes, server_time, stop, self.lateness)
 
     def _stop(self) -> Micros:
         """Return the time below which a sweep may stop.
@@ -296,7 +298,7 @@ class Poller:
         settled = position.frontier
         if self.fresh_until is not None:
             settled = min(settled, self.fresh_until)
-        stop = settled - self._lateness - self._server.step
+        stop = settled - self.lateness - self._reader.server.step
         return max(stop, position.frontier - self._lateness_max, position.oldest)
 
     def _ahead(self, newest: Micros) -> Micros:
@@ -304,13 +306,18 @@ class Poller:
         frontier = self.checkpoint.position.frontier
         return newest if frontier is None else max(frontier, newest)
 
-    def _server_now(self) -> Micros:
-        now = self._clock.now()
-        return now if self.fresh_until is None else max(now, self.fresh_until)
-
     def _show(self, fresh_until: Micros) -> None:
         self.fresh_until = fresh_until
-        frontier = self.checkpoint.position.frontier
+        position = self.checkpoint.position
+        until = position.complete_until(self.lateness)
         telemetry.position(
-            self._settings.name, frontier and frontier / SECOND, fresh_until / SECOND
+            self._settings.name,
+            frontier=position.frontier and position.frontier / SECOND,
+            complete_until=until and until / SECOND,
+            fresh_until=fresh_until / SECOND,
+            lateness=self.lateness / SECOND,
         )
+
+
+def _proven(proof: Proof, swept: Swept) -> Proof:
+    return replace(proof, complete=swept.complete, is_sorted=swept.is_sorted, links=swept.links)

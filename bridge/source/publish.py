@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from bridge import telemetry
 from bridge.avro.codec import Codec
@@ -17,13 +17,23 @@ from bridge.errors import InvalidRecord
 from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import RECORD_BYTES, Record
 from bridge.missions.models import Event
-from bridge.source import convert
+from bridge.source import certificate, convert
+from bridge.source.certificate import Finding, Proof
 from bridge.source.checkpoint import Batch, Checkpoint, Fresh
+from bridge.source.checkpoint_records import records as state_records
 
 STUB_BYTES: Final = 4096
 """How much of a record that is too large its dead letter carries."""
 
 EVENT_TYPE: Final = "com.telnyx.mission.event."
+
+ORIGIN: Final = "bridge_origin"
+"""Header of events and dead letters: name=value pairs with semicolons between them."""
+
+DIGEST: Final = "bridge_event_digest"
+"""Header of dead letters: the event's digest in the checkpoint, hexadecimal."""
+
+Header = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +43,10 @@ class Layout:
     events: str
     dead_letters: str
     checkpoint: str
+    audit: str
     event_partitions: int
     checkpoint_partition: int
+    checkpoint_partitions: int
 
     @classmethod
     def of(cls, settings: Settings, source: str, *, events: int, checkpoints: int) -> Layout:
@@ -43,8 +55,10 @@ class Layout:
             settings.topic("events"),
             settings.topic("events.dlq"),
             settings.topic("checkpoint"),
+            settings.topic("audit"),
             events,
             murmur2(source.encode(), checkpoints),
+            checkpoints,
         )
 
 
@@ -62,34 +76,55 @@ class Publisher:
         batch: Batch,
         mission_of: Callable[[str], str | None],
         now: Micros,
+        proof: Proof,
+        findings: Sequence[Finding] = (),
     ) -> list[Record]:
-        """Return all records of the transaction; the checkpoint's come last."""
-        events = [self._event(one, mission_of(one.item.run_id), now) for one in batch.fresh]
-        state = [
-            self.state(key, None if value is None else self._encode("checkpoint", value))
-            for key, value in checkpoint.records(batch)
+        """Return all records of the transaction; the checkpoint's come last.
+
+        `proof` becomes the certificate of what was read, `findings` are told beside it.
+        """
+        segment = checkpoint.batch if batch.segment is None else batch.segment.batch
+        events = [
+            self._event(
+                one, mission_of(one.item.run_id), now, _origin(checkpoint, one, proof, segment)
+            )
+            for one in batch.fresh
         ]
-        return events + state
+        told = [*findings]
+        if batch.fresh or proof.kind != "runs":
+            told.append(certificate.swept(checkpoint, batch, proof))
+        audits = [
+            self._audit(certificate.record(checkpoint, batch, one, proof.lateness, now), one)
+            for one in told
+        ]
+        state = [
+            self.state(key, None if value is None else self._encode(self._layout.checkpoint, value))
+            for key, value in state_records(checkpoint, batch)
+        ]
+        return events + audits + state
 
     def state(self, key: str, value: bytes | None) -> Record:
         """Return a record for the checkpoint partition of this source."""
         layout = self._layout
         return Record(layout.checkpoint, layout.checkpoint_partition, key.encode(), value)
 
-    def _encode(self, short: str, value: dict[str, object]) -> bytes:
-        topic = {"checkpoint": self._layout.checkpoint, "events": self._layout.events}[short]
+    def _encode(self, topic: str, value: dict[str, Any]) -> bytes:
         return self._codec.encode(f"{topic}-value", value)
 
-    def _event(self, one: Fresh, mission_id: str | None, now: Micros) -> Record:
+    def _audit(self, value: dict[str, Any], finding: Finding) -> Record:
+        key = finding.about.encode("utf-8", "backslashreplace")
+        return Record(self._layout.audit, 0, key, self._encode(self._layout.audit, value))
+
+    def _event(self, one: Fresh, mission_id: str | None, now: Micros, origin: Header) -> Record:
         """Return an event's record, or its dead letter where it cannot be converted."""
         try:
-            return self._convert(one, mission_id, now)
+            return self._convert(one, mission_id, now, origin)
         except InvalidRecord as error:
-            return self._dead(one, error, now)
+            return self._dead(one, error, now, origin)
         except UnicodeEncodeError as error:
-            return self._dead(one, InvalidRecord("unencodable", str(error)), now)
+            return self._dead(one, InvalidRecord("unencodable", str(error)), now, origin)
 
-    def _convert(self, one: Fresh, mission_id: str | None, now: Micros) -> Record:
+    def _convert(self, one: Fresh, mission_id: str | None, now: Micros, origin: Header) -> Record:
         fields = convert.record(one, mission_id, now)
         key = fields["run_id"].encode()
         headers = cloud_event(
@@ -100,16 +135,17 @@ class Publisher:
             subject=fields["run_id"],
         )
         partition = murmur2(key, self._layout.event_partitions)
-        value = self._encode("events", fields)
-        record = Record(self._layout.events, partition, key, value, headers)
+        value = self._encode(self._layout.events, fields)
+        record = Record(self._layout.events, partition, key, value, (*headers, origin))
         if record.size > RECORD_BYTES:
             raise InvalidRecord("too_large", f"{record.size} bytes, Kafka takes {RECORD_BYTES}")
         return record
 
-    def _dead(self, one: Fresh, error: InvalidRecord, now: Micros) -> Record:
+    def _dead(self, one: Fresh, error: InvalidRecord, now: Micros, origin: Header) -> Record:
         row = one.item.row
         telemetry.dead_letter("events", error.reason)
-        headers = dead_letter(stage="VALUE_CONVERTER", error=error, failed_at=now)
+        told = dead_letter(stage="VALUE_CONVERTER", error=error, failed_at=now)
+        headers = (*told, (DIGEST, one.item.digest.hex().encode()), origin)
         run_id = row.run_id if isinstance(row, Event) else ""
         key = run_id.encode("utf-8", "backslashreplace") or None
         value = convert.original(row).encode("utf-8", "surrogatepass")
@@ -118,6 +154,14 @@ class Publisher:
             return record
         short = key and key[:STUB_BYTES]
         return Record(self._layout.dead_letters, 0, short, stub(value), headers)
+
+
+def _origin(checkpoint: Checkpoint, one: Fresh, proof: Proof, batch: int) -> Header:
+    """Return the header that says how an event was found: for `mission-bridge why`."""
+    ask = one.item.ask
+    page = f";page={ask.page};size={ask.size}" if ask else ""
+    where = f"source={checkpoint.source};batch={batch};sweep={proof.number};pass={proof.kind}"
+    return ORIGIN, f"{where}{page}".encode()
 
 
 def stub(value: bytes) -> bytes:

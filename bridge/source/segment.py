@@ -11,9 +11,11 @@ from typing import Final
 from bridge.clock import Micros
 
 LONGEST_RUN_ID: Final = 64
-"""Bytes of a run's id in a segment at most, which so stays below Kafka's limit for a record."""
+"""Bytes of a run's id in the checkpoint at most, so that its records stay below Kafka's limit."""
 
-ENTRY: Final = struct.Struct(">16sq")
+ENTRY: Final = struct.Struct(">16sqI")
+ENTRY_1: Final = struct.Struct(">16sq")
+"""Of version 1, which had no checksum."""
 
 
 def short_run(run_id: str) -> str:
@@ -32,19 +34,51 @@ def digest(run_id: str, event_id: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One event: its digest, its timestamp, and the CRC-32 of its content (0: not known)."""
+
+    digest: bytes
+    at: Micros
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
-    """The events of one transaction: packed digests and timestamps, and each run's newest."""
+    """The events of one transaction, packed, with what links them to the segment before.
+
+    `settled` is the time below which sweeps must no longer read before it may expire. `runs` are
+    the newest timestamps of runs, in segments of version 1 only.
+    """
 
     batch: int
     entries: bytes
     settled: Micros
-    runs: dict[str, Micros]
     previous: bytes
     chain: bytes
+    version: int
+    runs: dict[str, Micros]
 
-    def unpack(self) -> Iterator[tuple[bytes, Micros]]:
-        """Yield (digest, timestamp) of each event."""
-        return ENTRY.iter_unpack(self.entries)
+    @classmethod
+    def pack(cls, before: bytes, batch: int, events: list[Entry], settled: Micros) -> Segment:
+        """Make the segment `batch`, which follows the chain hash `before`."""
+        packed = b"".join(ENTRY.pack(one.digest, one.at, one.checksum) for one in events)
+        return cls(batch, packed, settled, before, cls.link(before, batch, packed, {}), 2, {})
+
+    def unpack(self) -> Iterator[Entry]:
+        """Yield its events."""
+        if self.version == 1:
+            for one, at in ENTRY_1.iter_unpack(self.entries):
+                yield Entry(one, at, 0)
+            return
+        for one, at, checksum in ENTRY.iter_unpack(self.entries):
+            yield Entry(one, at, checksum)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is what was written: its hash fits, and its length."""
+        entry = ENTRY_1 if self.version == 1 else ENTRY
+        chain = self.link(self.previous, self.batch, self.entries, self.runs)
+        return chain == self.chain and len(self.entries) % entry.size == 0
 
     @staticmethod
     def link(before: bytes, batch: int, entries: bytes, runs: dict[str, Micros]) -> bytes:

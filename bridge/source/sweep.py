@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from bridge.clock import Micros
 
@@ -34,16 +34,6 @@ SLACK = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One row of the feed: when it happened, who it is, and the row itself, not looked at here."""
-
-    at: Micros
-    digest: bytes
-    run_id: str
-    row: object
-
-
-@dataclass(frozen=True, slots=True)
 class Ask:
     """A page request; `page` counts from 1."""
 
@@ -54,6 +44,21 @@ class Ask:
     def offset(self) -> int:
         """Offset of the window's first item."""
         return (self.page - 1) * self.size
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of the feed: when it happened, who it is, and the row itself, not looked at here.
+
+    `checksum` is of its content (0: not known), `ask` the request that found it.
+    """
+
+    at: Micros
+    digest: bytes
+    run_id: str
+    row: object
+    checksum: int = 0
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +86,41 @@ class Window:
         return all(a.at >= b.at for a, b in pairwise(self.items))
 
 
+Tie = Literal["top", "newer", "older", "end", "ties", "none"]
+"""What links a window to the one before; the schema of AuditRecord explains each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A window that was used, for the certificate of its sweep."""
+
+    ask: Ask
+    count: int
+    newest: Micros | None
+    oldest: Micros | None
+    tie: Tie
+
+    @classmethod
+    def of(cls, window: Window, tie: Tie) -> Link:
+        """Return what the certificate says of a window."""
+        items = window.items
+        times = [item.at for item in items]
+        newest, oldest = max(times, default=None), min(times, default=None)
+        return cls(window.ask, len(items), newest, oldest, tie)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Items of a climb, oldest first; once they are committed, the climb goes on from `low`.
 
-    `newest` is the newest timestamp so far that is not beyond the time at which the climb began.
+    `newest` is the newest timestamp so far that is not beyond the time at which the climb began,
+    `links` are the windows since the `Found` before.
     """
 
     items: list[Item]
     low: Micros
     newest: Micros | None
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +141,7 @@ class Swept:
     backlog: bool = False
     is_sorted: bool = True
     total: int = 0
+    links: tuple[Link, ...] = ()
 
 
 T = TypeVar("T")
@@ -159,6 +190,7 @@ def forward(
     """
     window = first = yield Ask(1, largest)
     found: dict[bytes, Item] = {}
+    links: list[Link] = []
     back = SLACK
 
     def swept(*, complete: bool = False, end: bool = False, backlog: bool = False) -> Swept:
@@ -171,6 +203,7 @@ def forward(
             gap=end and stop > BEGINNING and not any(item.at < stop for item in items),
             backlog=backlog,
             total=first.total,
+            links=tuple(links),
         )
 
     if deep and stop == BEGINNING and first.total > FORWARD_WINDOWS * largest:
@@ -178,12 +211,14 @@ def forward(
     for _ in range(FORWARD_WINDOWS):
         if not window.is_sorted:
             return (yield from to_the_end(first, window, found))
+        links.append(Link.of(window, "newer" if window.ask.offset else "top"))
         found.update((item.digest, item) for item in window.items)
         if window.items and window.oldest < stop:
             return swept(complete=True)
         if not deep and window.items and known(window.items[-1].digest):
             return swept()
         if len(window.items) < window.ask.size and (yield from is_end(window.ask)):
+            links[-1] = Link.of(window, "end" if window.ask.offset else "top")
             return swept(complete=True, end=True)
         below, back = yield from _next_below(window, largest, back)
         if below is None:
@@ -231,8 +266,10 @@ def to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Readi
     """
     largest = first.ask.size
     is_sorted = True
+    links: list[Link] = []
     while True:
         is_sorted = is_sorted and window.is_sorted
+        links.append(Link.of(window, "none"))
         found.update((item.digest, item) for item in window.items)
         if len(window.items) < window.ask.size and (yield from is_end(window.ask)):
             break
@@ -249,4 +286,5 @@ def to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Readi
         complete=False,
         is_sorted=is_sorted,
         total=first.total,
+        links=tuple(links),
     )

@@ -15,7 +15,8 @@ from typing import Any
 
 from bridge.clock import SECOND, Micros
 from bridge.source import sweep
-from bridge.source.checkpoint import Checkpoint, Climb, Position, read_back
+from bridge.source.checkpoint import Checkpoint, Climb, Position
+from bridge.source.checkpoint_records import read_back, records
 from bridge.source.climb import climb as ascend
 from bridge.source.server_clock import ServerClock
 from bridge.source.sweep import BEGINNING, Ask, Found, Item, Swept, Window
@@ -270,7 +271,7 @@ class Reader:
             server_time=self.feed.server_time,
             keep=BEGINNING if settled is None else settled - self.lateness_max,
         )
-        for key, value in self.checkpoint.records(batch):
+        for key, value in records(self.checkpoint, batch):
             if value is None:
                 self._live.pop(key, None)
             else:

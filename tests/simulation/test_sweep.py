@@ -119,16 +119,6 @@ def _expire_early(original: Callable[..., Batch]) -> Callable[..., Batch]:
     return plan
 
 
-def _carry_nothing(original: Callable[..., Batch]) -> Callable[..., Batch]:
-    def plan(self: Checkpoint, *items: Any, server_time: Micros, **options: Any) -> Batch:
-        batch = original(self, *items, server_time=server_time, **options)
-        entries = {one.item.digest: one.item.at for one in batch.fresh}
-        runs = batch.segment.runs if batch.segment else {}
-        return replace(batch, segment=self._segment(entries, runs, server_time), carried={})
-
-    return plan
-
-
 def _only_the_frontier_counts(self: Reader) -> Micros:
     frontier = self.checkpoint.position.frontier
     return sweep.BEGINNING if frontier is None else frontier - self.lateness
@@ -175,7 +165,6 @@ MUTANTS = {
         Reader, "_stop", lambda _: _only_the_frontier_counts, "clock-steps", 80
     ),
     "digests expire too early": Mutant(Checkpoint, "plan", _expire_early, "late"),
-    "future events are forgotten": Mutant(Checkpoint, "plan", _carry_nothing, "future"),
     "the window is narrower than events are late": Mutant(
         Reader, "lateness", lambda _: property(lambda self: 5 * SECOND), "late"
     ),

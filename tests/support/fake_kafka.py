@@ -226,14 +226,15 @@ async def _read_partition(
     topic: str,
     partition: int,
     *,
-    until: Callable[[Seen], bool],
+    until: Callable[[Seen], bool] | None,
     timeout: float,
 ) -> AsyncIterator[Seen]:
     for record in list(process.kafka.logs[TopicPartition(topic, partition)]):
         yield record
-        if until(record):
+        if until is not None and until(record):
             return
-    raise KafkaAway("the log ends before the claim")
+    if until is not None:
+        raise KafkaAway("the log ends before the claim")
 
 
 async def _end_consumer(consumer: object) -> None:
@@ -244,7 +245,8 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the bridge use this module in place of aiokafka."""
     monkeypatch.setattr("bridge.kafka.lease.Membership", FakeMembership)
     monkeypatch.setattr("bridge.source.owner.Writer", FakeWriter)
-    monkeypatch.setattr("bridge.source.owner.read_partition", _read_partition)
+    monkeypatch.setattr("bridge.source.takeover.read_partition", _read_partition)
+    monkeypatch.setattr("bridge.source.published.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.journal.Writer", FakeWriter)
     monkeypatch.setattr("bridge.commands.engine.Membership", FakeMembership)
     monkeypatch.setattr("bridge.commands.reader.read_partition", _read_partition)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from bridge import telemetry
+from bridge import metrics
 from bridge.cli import app
 from bridge.config import describe_settings
 
@@ -28,7 +28,7 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 
 def test_each_metric_is_documented() -> None:
-    for metric in telemetry.METRICS.collect():
+    for metric in metrics.METRICS.collect():
         name = metric.name + ("_total" if metric.type == "counter" else "")
         assert f"| `{name}` | {metric.type} | {metric.documentation} |" in OPERATIONS
 

@@ -23,6 +23,7 @@ def test_the_topics_are_those_of_the_contract() -> None:
     assert {spec.name: (spec.partitions, spec.cleanup) for spec in SPECS.values()} == {
         "missions.events": (6, "delete"),
         "missions.checkpoint": (1, "compact"),
+        "missions.audit": (1, "delete"),
         "missions.events.dlq": (1, "delete"),
         "missions.commands": (6, "delete"),
         "missions.command-results": (6, "delete"),

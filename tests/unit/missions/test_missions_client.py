@@ -26,7 +26,7 @@ from missions_fakes import (
     step,
 )
 
-from bridge import telemetry
+from bridge import metrics
 from bridge.errors import (
     AccessError,
     ApiError,
@@ -127,7 +127,7 @@ def no_waiting_between_attempts() -> Iterator[None]:
 
 def counted(operation: str, status: str) -> float:
     labels = {"operation": operation, "status": status}
-    return telemetry.METRICS.get_sample_value("bridge_api_requests_total", labels) or 0.0
+    return metrics.METRICS.get_sample_value("bridge_api_requests_total", labels) or 0.0
 
 
 def test_all_26_operations_are_here() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from aiokafka import TopicPartition
-from source_codec import CHECKPOINT, CODEC, EVENTS, decode
+from source_codec import AUDITS, CHECKPOINT, CODEC, EVENTS, decode
 from support.fake_kafka import FakeKafka, FakeWriter, Process
 
 from bridge.clock import SECOND, Clock, Micros
@@ -19,11 +19,13 @@ from bridge.dev.simulator import Simulator
 from bridge.kafka.producer import Record
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
-from bridge.source import checkpoint as state
+from bridge.source import checkpoint_records as state
 from bridge.source import convert
-from bridge.source.enrich import MissionIndex
+from bridge.source.assembly import assembled
+from bridge.source.checkpoint import Checkpoint
 from bridge.source.poller import Poller
 from bridge.source.publish import Layout, Publisher
+from bridge.source.segment import digest
 from bridge.source.sweep import BEGINNING
 
 START: Micros = 1_773_057_600 * SECOND
@@ -75,7 +77,8 @@ class Api:
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         self._clock.pass_by(self.seconds)
-        page, size = (int(request.url.params[f"page[{name}]"]) for name in ("number", "size"))
+        params = request.url.params
+        page, size = (int(params.get(f"page[{name}]", 0)) for name in ("number", "size"))
         self.asked.append((request.url.path.partition("/missions")[2], page, size))
         answer = self.script(request) if self.script is not None else None
         if isinstance(answer, Exception):
@@ -135,7 +138,10 @@ class Topics:
     """What a source wrote, in the order in which it was committed."""
 
     def __init__(self) -> None:
-        self.kafka = FakeKafka({LAYOUT.events: 6, LAYOUT.checkpoint: 1, LAYOUT.dead_letters: 1})
+        topics = {LAYOUT.events: 6, LAYOUT.checkpoint: 1, LAYOUT.dead_letters: 1, LAYOUT.audit: 1}
+        self.kafka = FakeKafka(topics)
+        self.asked_for: list[str] = []
+        """Runs whose events were read back from the topic."""
 
     def events(self) -> list[dict[str, Any]]:
         return [decode(EVENTS, record.value) for record in self._written(LAYOUT.events)]
@@ -143,7 +149,25 @@ class Topics:
     def letters(self) -> list[bytes | None]:
         return [record.value for record in self._written(LAYOUT.dead_letters)]
 
-    def state(self, feed: str = "feed") -> state.Checkpoint:
+    def audits(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return what was told on the audit topic, of one kind or all."""
+        told = [decode(AUDITS, record.value) for record in self._written(LAYOUT.audit)]
+        return [one for one in told if kind in (None, one["kind"])]
+
+    def certificates(self) -> list[dict[str, Any]]:
+        """Return the certificates of sweeps."""
+        return [one["sweep"] for one in self.audits("sweep")]
+
+    async def of_run(self, run_id: str, since: Micros) -> set[bytes] | None:
+        """Digests of a run's published events."""
+        self.asked_for.append(run_id)
+        return {
+            digest(run_id, event["event_id"])
+            for event in self.events()
+            if event["run_id"] == run_id
+        }
+
+    def state(self, feed: str = "feed") -> Checkpoint:
         """Read the checkpoint back, as a new owner does."""
         live: dict[str, dict[str, Any]] = {}
         for record in self.kafka.logs[STATE]:
@@ -198,15 +222,16 @@ class Bench:
         self.topics.kafka.hook = None
         client = client_on(self.api.handle, self.clock)
         process = Process(self.topics.kafka, self.clock, {STATE})
-        self.poller = Poller(
+        self.poller = assembled(
             self.settings,
-            client,
-            self.clock,
-            MissionIndex(client, self.clock, "default"),
-            Publisher(CODEC, LAYOUT, "https://api.example.test/v2/ai/missions"),
-            FakeWriter(process, "mission-bridge.missions.source.default"),  # type: ignore[arg-type]
-            self.topics.state(),
-            lambda: self.going_on,
+            client=client,
+            clock=self.clock,
+            checkpoint=self.topics.state(),
+            publisher=Publisher(CODEC, LAYOUT, "https://api.example.test/v2/ai/missions"),
+            writer=FakeWriter(process, "mission-bridge.missions.source.default"),  # type: ignore[arg-type]
+            on_topic=self.topics.of_run,
+            may_go_on=lambda: self.going_on,
+            timeout=30.0,
         )
         return self.poller
 

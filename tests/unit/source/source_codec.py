@@ -12,7 +12,11 @@ from bridge.avro.codec import Codec, load_schemas
 from bridge.avro.registry import Registry
 from bridge.dev.registry import RegistryServer
 
-EVENTS, CHECKPOINT = "missions.events-value", "missions.checkpoint-value"
+EVENTS, CHECKPOINT, AUDITS = (
+    "missions.events-value",
+    "missions.checkpoint-value",
+    "missions.audit-value",
+)
 T = TypeVar("T")
 
 
@@ -22,6 +26,7 @@ async def _prepared() -> Codec:
     codec, schemas = Codec(registry), load_schemas()
     await codec.prepare(EVENTS, schemas["mission_event"], register=True)
     await codec.prepare(CHECKPOINT, schemas["checkpoint"], register=True)
+    await codec.prepare(AUDITS, schemas["audit_record"], register=True)
     await registry.aclose()
     return codec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,17 +14,15 @@ from source_lists import item
 
 from bridge.clock import SECOND, Micros
 from bridge.errors import StateError
-from bridge.source.checkpoint import (
-    EXPIRE_AT_ONCE,
-    Batch,
-    Checkpoint,
-    Climb,
-    Position,
+from bridge.source.checkpoint import EXPIRE_AT_ONCE, Batch, Checkpoint, Climb, Position
+from bridge.source.checkpoint_records import (
+    VERSION,
     claim_record,
     concerns,
     read_back,
+    records,
 )
-from bridge.source.segment import LONGEST_RUN_ID, digest
+from bridge.source.segment import ENTRY_1, LONGEST_RUN_ID, Segment, digest
 from bridge.source.sweep import BEGINNING, Item
 
 FEED = "0123456789abcdef"
@@ -37,7 +36,7 @@ class Topic:
 
     def commit(self, state: Checkpoint, batch: Batch) -> None:
         """Write a batch's records, then let the state take it over."""
-        for key, value in state.records(batch):
+        for key, value in records(state, batch):
             if value is None:
                 self.live.pop(key, None)
             else:
@@ -62,8 +61,7 @@ def plan(
 ) -> Batch:
     """Plan a batch; what is said of the position is added to the present one."""
     now = state.position
-    names = ("frontier", "floor", "climb", "kept_from")
-    then = Position(**{name: getattr(now, name) for name in names} | position)
+    then = replace(now, **position)
     return state.plan(items, then, server_time=server_time, keep=keep, publish=publish)
 
 
@@ -94,9 +92,9 @@ def test_an_event_is_new_once() -> None:
 
 def test_nothing_changes_before_the_commit() -> None:
     state, _ = filled()
-    before = state.records(plan(state, []))
+    before = records(state, plan(state, []))
     plan(state, [item(100), item(101)], frontier=500, keep=5)
-    assert state.records(plan(state, [])) == before
+    assert records(state, plan(state, [])) == before
 
 
 def test_an_event_is_late_after_a_later_one_of_its_run() -> None:
@@ -113,7 +111,7 @@ def test_an_event_is_late_after_a_later_one_of_its_run() -> None:
 
 def test_a_start_at_latest_remembers_and_publishes_nothing() -> None:
     state, topic = Checkpoint("default", FEED), Topic()
-    batch = plan(state, [item(5), item(6), item(7)], publish=False, floor=6, frontier=7)
+    batch = plan(state, [item(6), item(7)], publish=False, floor=6, frontier=7)
     assert batch.fresh == []
     topic.commit(state, batch)
     later = [item(4), item(5), item(6), item(7), item(8), item(60, 6)]
@@ -230,7 +228,10 @@ def test_the_records_stand_for_the_state(history: list[dict[str, Any]]) -> None:
         events.sort(key=lambda one: one.at)
         batch = plan(state, events, **step)
         oldest = max(state.position.oldest, Position(floor=step["floor"]).oldest)
-        new = {n for e in events if e.at >= oldest and (n := _number(e)) not in known}
+        counts = step["publish"]
+        new = {
+            n for e in events if (e.at >= oldest or not counts) and (n := _number(e)) not in known
+        }
         if step["publish"]:
             assert set(fresh(batch)) == new
             for one in batch.fresh:
@@ -287,14 +288,12 @@ def older_frontier(_: Topic, values: dict[str, dict[str, Any]]) -> None:
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
-    "first segment missing": (lambda _, v: v.pop("seg/default/1"), "segment 1 is missing"),
-    "last segment missing": (lambda _, v: v.pop("seg/default/3"), "segment 3 is missing"),
-    "entries altered": (altered("seg/default/2", entries=bytes(24)), "segment 2 was altered"),
-    "entries cut": (altered("seg/default/2", entries=bytes(23)), "segment 2 was altered"),
-    "runs altered": (
-        altered("seg/default/2", runs=[{"run_id": "a", "newest": 1}]),
-        "segment 2 was altered",
-    ),
+    "first segment missing": (lambda _, v: v.pop("seg/default/1"), "2 segments are there inst"),
+    "middle one missing": (lambda _, v: v.pop("seg/default/2"), "instead of 3; not there: 2"),
+    "last segment missing": (lambda _, v: v.pop("seg/default/3"), "instead of 3; not there: 3"),
+    "entries altered": (altered("seg/default/2", entries=bytes(28)), "segment 2 was altered"),
+    "entries cut": (altered("seg/default/2", entries=bytes(27)), "segment 2 was altered"),
+    "batch altered": (altered("seg/default/2", batch=3), "segment 2 was altered"),
     "chain altered": (altered("seg/default/2", chain=bytes(16)), "segment 2 was altered"),
     "segments swapped": (swapped("seg/default/1", "seg/default/2"), "segment 1 was altered"),
     "a frontier for a segment": (
@@ -332,7 +331,7 @@ def test_a_segment_of_another_history_is_refused() -> None:
     for number in range(3):
         elsewhere.commit(other, plan(other, [item(100 + number)]))
     values = topic.values() | {"seg/default/2": elsewhere.values()["seg/default/2"]}
-    with pytest.raises(StateError, match="segment 2 follows no 1"):
+    with pytest.raises(StateError, match="segment 2 does not follow 1"):
         read_back("default", FEED, values)
 
 
@@ -345,6 +344,66 @@ def test_the_checkpoint_of_another_feed_is_refused() -> None:
 def test_the_checkpoint_of_a_newer_bridge_is_refused() -> None:
     _, topic = filled()
     values = topic.values()
-    values["frontier/default"]["version"] = 2
+    values["frontier/default"]["version"] = VERSION + 1
     with pytest.raises(StateError, match="newer bridge"):
         read_back("default", FEED, values)
+
+
+# The version before
+
+
+def of_version_1() -> dict[str, dict[str, Any]]:
+    """Return records as version 1 wrote them: two segments, the first one expired."""
+    first, second = item(1, 10, "a"), item(2, 20, "b")
+    chain, live = bytes(16), {}
+    for number, one in enumerate((first, second), 1):
+        entries, runs = ENTRY_1.pack(one.digest, one.at), {one.run_id: one.at}
+        before, chain = chain, Segment.link(chain, number, entries, runs)
+        segment = {
+            "batch": number,
+            "entries": entries,
+            "settled": one.at,
+            "runs": [{"run_id": one.run_id, "newest": one.at, **NO_SUMMARY}],
+            "previous": before,
+            "chain": chain,
+        }
+        live[f"seg/default/{number}"] = value_of_version_1("Segment", segment)
+    frontier = {"feed": FEED, "batch": 2, "live": 2, "chain": chain, "frontier": 20, "floor": None}
+    frontier |= {"climb": None, "kept_from": 15, "published": 2, "late": 0}
+    live["frontier/default"] = value_of_version_1("Frontier", frontier)
+    del live["seg/default/1"]
+    return {key: decode(CHECKPOINT, CODEC.encode(CHECKPOINT, one)) for key, one in live.items()}
+
+
+NO_SUMMARY = {"digest": b"", "listed_digest": b""}
+
+
+def value_of_version_1(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"version": 1, "body": (f"missionbridge.v1.{name}", body)}
+
+
+def test_the_version_before_is_read_and_written_on() -> None:
+    state = read_back("default", FEED, of_version_1())
+    assert (state.position.frontier, state.position.kept_from, state.published) == (20, 15, 2)
+    assert fresh(plan(state, [item(1, 10, "a"), item(2, 20, "b"), item(3, 30, "b")])) == [3]
+    batch = plan(state, [item(4, 19, "b")])
+    assert batch.fresh[0].late, "the newest event of its run was in a segment of version 1"
+    topic = Topic()
+    topic.live = {key: CODEC.encode(CHECKPOINT, one) for key, one in of_version_1().items()}
+    topic.commit(state, batch)
+    assert topic.read() == state
+    assert state.runs["b"].count is None, "how many events it has was not counted"
+
+
+def test_a_missing_segment_of_the_version_before_is_refused() -> None:
+    live = of_version_1()
+    del live["seg/default/2"]
+    with pytest.raises(StateError, match="not there: 2"):
+        read_back("default", FEED, live)
+
+
+def test_a_much_older_version_is_refused() -> None:
+    live = of_version_1()
+    live["frontier/default"]["version"] = 0
+    with pytest.raises(StateError, match="much older bridge"):
+        read_back("default", FEED, live)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.clock import SECOND
+from bridge.clock import SECOND, Micros
 from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed
 from bridge.source import convert
 from bridge.source.checkpoint import Fresh
 from bridge.source.segment import digest
+from bridge.source.sweep import Ask, Item
 
 NOON = 1_773_057_600 * SECOND  # 2026-03-09T12:00:00Z
 
@@ -34,8 +36,14 @@ def event(number: int = 1, **fields: Any) -> Event:
     )
 
 
+def items(rows: Sequence[Event | Malformed], otherwise: Micros) -> tuple[Item, ...]:
+    found = convert.items(rows, Ask(1, 1000), otherwise)
+    assert found is not None
+    return found
+
+
 def record(row: Event | Malformed, *, late: bool = False) -> dict[str, Any]:
-    (item,) = convert.items([row], otherwise=0)
+    (item,) = items([row], 0)
     return convert.record(Fresh(item, late), "mission-1", NOON)
 
 
@@ -90,7 +98,7 @@ def test_what_is_no_timestamp_is_refused(text: str) -> None:
 
 
 def test_an_item_is_known_by_both_its_ids() -> None:
-    (item,) = convert.items([event(run_id="r", event_id="e")], otherwise=0)
+    (item,) = items([event(run_id="r", event_id="e")], 0)
     assert (item.at, item.digest, item.run_id) == (NOON, digest("r", "e"), "r")
 
 
@@ -103,7 +111,7 @@ def test_a_row_without_a_time_keeps_its_place() -> None:
         event(3, timestamp="2026-03-09T12:00:01Z"),
         Malformed(jsontext.Raw("{broken"), "e"),
     ]
-    seconds = [(item.at - NOON) / SECOND for item in convert.items(rows, otherwise=0)]
+    seconds = [(item.at - NOON) / SECOND for item in items(rows, 0)]
     assert seconds == [2, 2, 2, 2, 1, 1]
 
 
@@ -112,18 +120,18 @@ def test_a_malformed_row_says_when_it_happened_if_it_can() -> None:
         Malformed({"timestamp": "2026-03-09T12:00:02Z", "summary": None}, "e"),
         event(),
     ]
-    assert [item.at - NOON for item in convert.items(rows, otherwise=0)] == [2 * SECOND, 0]
+    assert [item.at - NOON for item in items(rows, 0)] == [2 * SECOND, 0]
 
 
 def test_rows_that_say_nothing_take_the_time_of_the_answer() -> None:
     rows = [Malformed(1, "e"), Malformed(2, "e")]
-    assert not convert.any_time(rows)
-    assert [item.at for item in convert.items(rows, otherwise=7)] == [7, 7]
+    assert convert.items(rows, Ask(1, len(rows)), 0) is None
+    assert [item.at for item in items(rows, 7)] == [7, 7]
 
 
 def test_two_malformed_rows_are_two_items() -> None:
     rows = [Malformed({"a": 1}, "e"), Malformed({"a": 2}, "e"), Malformed({"a": 1}, "other")]
-    one, two, same = (item.digest for item in convert.items(rows, otherwise=0))
+    one, two, same = (item.digest for item in items(rows, 0))
     assert one == same != two
 
 

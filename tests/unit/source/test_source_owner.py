@@ -20,7 +20,7 @@ from bridge.health import Health
 from bridge.kafka.lease import Lease
 from bridge.kafka.producer import Record
 from bridge.missions.access import AccessGate
-from bridge.source.checkpoint import claim_record
+from bridge.source.checkpoint_records import claim_record, records
 from bridge.source.owner import RESET_SECONDS, RESETS, Source
 from bridge.source.segment import digest
 
@@ -355,8 +355,8 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
         if damage == "other feed":
             state = bench.topics.state(FEED)
             state.feed = "another"
-            records = dict(state.records(state.plan([], state.position, server_time=0, keep=0)))
-            frontier = records["frontier/default"]
+            plan = state.plan([], state.position, server_time=0, keep=0)
+            frontier = dict(records(state, plan))["frontier/default"]
             assert frontier is not None
             value = CODEC.encode(CHECKPOINT, frontier)
         bench.topics.kafka.append(Record(LAYOUT.checkpoint, 0, b"frontier/default", value))

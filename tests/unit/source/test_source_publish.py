@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from source_codec import CHECKPOINT, CODEC, EVENTS, decode
+from source_codec import AUDITS, CHECKPOINT, CODEC, EVENTS, decode
 
 from bridge.clock import SECOND
 from bridge.config import Settings
@@ -16,13 +16,18 @@ from bridge.kafka.producer import RECORD_BYTES, Record
 from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed
 from bridge.source import convert
-from bridge.source.checkpoint import Checkpoint, Position, read_back
-from bridge.source.poller import BATCH_ITEMS
+from bridge.source.certificate import Proof
+from bridge.source.checkpoint import Checkpoint, Position
+from bridge.source.checkpoint_records import read_back
 from bridge.source.publish import STUB_BYTES, Layout, Publisher
+from bridge.source.sweep import BEGINNING, Ask, Link
+from bridge.source.transaction import BATCH_ITEMS
 
 NOW = 1_773_057_600 * SECOND
 ORIGIN = "https://api.example.test/v2/ai/missions"
 LAYOUT = Layout.of(Settings(), "default", events=6, checkpoints=3)
+ASK = Ask(3, 1000)
+PROOF = Proof("deep", 7, NOW, BEGINNING, 900 * SECOND, links=(Link(ASK, 3, NOW, NOW, "top"),))
 
 
 def event(number: int = 1, **fields: Any) -> Event:
@@ -41,10 +46,10 @@ def event(number: int = 1, **fields: Any) -> Event:
 def published(*rows: Event | Malformed) -> list[Record]:
     """Return the records of a first batch with these rows."""
     state = Checkpoint("default", "feed")
-    items = list(convert.items(rows, otherwise=NOW))
+    items = list(convert.items(rows, ASK, NOW) or ())
     batch = state.plan(items, Position(frontier=NOW), server_time=NOW, keep=0)
     publisher = Publisher(CODEC, LAYOUT, ORIGIN)
-    return publisher.records(state, batch, {event().run_id: "mission-1"}.get, NOW)
+    return publisher.records(state, batch, {event().run_id: "mission-1"}.get, NOW, PROOF)
 
 
 def headers(record: Record) -> dict[str, str]:
@@ -66,6 +71,7 @@ def test_an_event_is_a_cloud_event_on_the_partition_of_its_run() -> None:
         "ce_type": "com.telnyx.mission.event.tool_call",
         "ce_time": "2026-03-09T12:00:00.132341Z",
         "ce_subject": run_id,
+        "bridge_origin": "source=default;batch=1;sweep=7;pass=deep;page=3;size=1000",
     }
     value = decode(EVENTS, record.value)
     assert (value["event_id"], value["mission_id"]) == ("event-1", "mission-1")
@@ -83,23 +89,38 @@ def test_the_checkpoint_comes_last_on_the_partition_of_its_source() -> None:
         "missions.events",
         "missions.events.dlq",
         "missions.events",
+        "missions.audit",
+        "missions.checkpoint",
         "missions.checkpoint",
         "missions.checkpoint",
     ]
-    state = records[3:]
+    state = records[4:]
     assert {record.partition for record in state} == {murmur2(b"default", 3)}
     live = {(one.key or b"").decode(): decode(CHECKPOINT, one.value) for one in state}
-    assert list(live) == ["seg/default/1", "frontier/default"]
+    assert list(live) == ["seg/default/1", f"run/default/{event().run_id}", "frontier/default"]
     assert read_back("default", "feed", live).published == 3
+
+
+def test_a_sweep_leaves_a_certificate() -> None:
+    certificate = published(event(1), event(2))[2]
+    assert (certificate.topic, certificate.key) == ("missions.audit", b"default")
+    told = decode(AUDITS, certificate.value)
+    assert (told["kind"], told["batch"], told["source"]) == ("sweep", 1, "default")
+    sweep = told["sweep"]
+    assert (sweep["pass"], sweep["number"], sweep["published"]) == ("deep", 7, 2)
+    assert sweep["windows"] == [
+        {"page": 3, "size": 1000, "items": 3, "newest": NOW, "oldest": NOW, "link": "top"}
+    ]
 
 
 def test_an_expired_segment_becomes_a_tombstone() -> None:
     state = Checkpoint("default", "feed")
-    first = state.plan(list(convert.items([event()], NOW)), Position(), server_time=NOW, keep=0)
+    items = convert.items([event()], ASK, NOW) or ()
+    first = state.plan(items, Position(), server_time=NOW, keep=0)
     state.apply(first)
     batch = state.plan([], Position(frontier=NOW * 2), server_time=NOW, keep=NOW * 2)
-    records = Publisher(CODEC, LAYOUT, ORIGIN).records(state, batch, lambda _: None, NOW)
-    assert [(one.key, one.value is None) for one in records] == [
+    records = Publisher(CODEC, LAYOUT, ORIGIN).records(state, batch, lambda _: None, NOW, PROOF)
+    assert [(one.key, one.value is None) for one in records[1:]] == [
         (b"seg/default/1", True),
         (b"frontier/default", False),
     ]

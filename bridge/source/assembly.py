@@ -1,0 +1,62 @@
+"""Builds what works on a source while it is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bridge.clock import SECOND, Clock
+from bridge.config import SourceSettings
+from bridge.kafka.producer import Writer
+from bridge.missions.client import MissionsClient
+from bridge.source.auditor import Auditor, Published
+from bridge.source.checkpoint import Checkpoint
+from bridge.source.discovery import RunTable
+from bridge.source.enrich import MissionIndex
+from bridge.source.poller import Poller
+from bridge.source.publish import Publisher
+from bridge.source.reader import Reader
+from bridge.source.server_clock import ServerClock
+from bridge.source.transaction import Committer
+
+
+def assembled(
+    settings: SourceSettings,
+    *,
+    client: MissionsClient,
+    clock: Clock,
+    checkpoint: Checkpoint,
+    publisher: Publisher,
+    writer: Writer,
+    on_topic: Published,
+    may_go_on: Callable[[], bool],
+    timeout: float,
+) -> Poller:
+    """Return the poller of a source, given its state as it was read back.
+
+    `may_go_on` is asked after each request: is the source still ours, and nobody asks to stop?
+    `timeout` is that of a request, in seconds.
+    """
+    index = MissionIndex(client, clock, settings.name)
+    committer = Committer(
+        checkpoint,
+        publisher=publisher,
+        writer=writer,
+        index=index,
+        clock=clock,
+        keep=round(settings.lateness_max * SECOND),
+    )
+    server = ServerClock(settings.lateness_max)
+
+    def reader() -> Reader:
+        return Reader(
+            page_size=settings.page_size,
+            timeout=timeout,
+            clock=clock,
+            server=server,
+            may_go_on=may_go_on,
+        )
+
+    interval = round(settings.audit_interval * SECOND)
+    table = RunTable(client, committer, reader(), index, interval)
+    auditor = Auditor(client, clock, committer, reader(), table, on_topic, may_go_on, interval)
+    return Poller(settings, client, clock, committer, reader(), auditor, may_go_on)

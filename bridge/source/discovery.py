@@ -1,0 +1,163 @@
+"""Which runs there are, as far back as any may be unknown, and when each is to be looked at."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import replace
+from typing import Final
+
+from bridge.clock import Micros
+from bridge.missions.client import MissionsClient
+from bridge.missions.models import Run
+from bridge.source import audit, convert
+from bridge.source.certificate import Proof
+from bridge.source.enrich import MissionIndex
+from bridge.source.reader import ApiList, Reader
+from bridge.source.runs import RunSummary
+from bridge.source.segment import short_run
+from bridge.source.sweep import BEGINNING, Found
+from bridge.source.transaction import Committer
+
+ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
+
+AT_ONCE: Final = 2000
+"""Summaries in one transaction at most."""
+
+
+def finished(run: Run) -> Micros | None:
+    """Return when a run ended; None while it is live."""
+    if run.status not in ENDED:
+        return None
+    times = (convert.moment(text) for text in (run.finished_at, run.updated_at, run.started_at))
+    return next((at for at in times if at is not None), 0)
+
+
+class RunTable:
+    """The runs that are not closed, in the order in which they are due."""
+
+    def __init__(
+        self,
+        client: MissionsClient,
+        committer: Committer,
+        reader: Reader,
+        index: MissionIndex,
+        interval: Micros,
+    ) -> None:
+        self._committer = committer
+        self._reader = reader
+        self._index = index
+        self._interval = interval
+        self._list = ApiList(
+            "the runs",
+            lambda page, size: client.list_recent_runs(page=page, size=size),
+            convert.runs,
+        )
+        self._due: list[tuple[Micros, str]] = []
+        self._looked_at: dict[str, Micros] = {}
+        self.status: dict[str, str] = {}
+        """How each run was when it was seen last."""
+
+    async def discover(self, proof: Proof, now: Micros) -> bool:
+        """Read the list of runs and take in what is new; False when that was interrupted.
+
+        `now` is the server's time. Raises what the API client and the writer raise.
+        """
+        position = self._committer.state.position
+        until = position.runs_until
+        stop = BEGINNING if until is None else until - proof.lateness
+        changed: dict[str, RunSummary | None] = {}
+
+        async def found(one: Found) -> None:
+            for item in one.items:
+                if isinstance(item.row, Run):
+                    self._take(item.row, stop, changed)
+
+        swept = await self._reader.whole(self._list, found, stop)
+        if swept is None:
+            return False
+        changed.update(dict.fromkeys(self._useless()))
+        entries = list(changed.items())
+        for begin in range(0, len(entries), AT_ONCE):
+            part = dict(entries[begin : begin + AT_ONCE])
+            await self._committer.commit([], position, proof, runs=part)
+            position = self._committer.state.position
+        if swept.newest is not None:
+            newest = max(min(swept.newest, proof.server_time), until or BEGINNING)
+            await self._committer.commit([], replace(position, runs_until=newest), proof)
+        self._plan(now, proof.lateness)
+        return True
+
+    def mission_of(self, run: str) -> str | None:
+        """Return the mission of a run in the table, None if it is not known."""
+        summary = self._committer.state.runs.get(run)
+        return (summary and summary.mission_id) or self._index.get(run)
+
+    def readable(self) -> set[str]:
+        """Return all runs whose lists can be read."""
+        runs = self._committer.state.runs.items()
+        return {run for run, one in runs if one.stage != "closed" and self.mission_of(run)}
+
+    def next(self, now: Micros) -> str | None:
+        """Return a run that is due at `now`."""
+        return self._due[0][1] if self._due and self._due[0][0] <= now else None
+
+    def waiting(self, now: Micros) -> int:
+        """Return how many runs are due."""
+        return sum(1 for at, _ in self._due if at <= now)
+
+    def hurry(self, runs: set[str], now: Micros) -> None:
+        """Let these runs be due before all others."""
+        self._due = [(BEGINNING, run) for run in sorted(runs)]
+        self._looked_at.update(dict.fromkeys(runs, now))
+
+    def looked_at(self, run: str, now: Micros, lateness: Micros) -> None:
+        """Put a run that was looked at, or could not be, back into the order."""
+        if self._due and self._due[0][1] == run:
+            heapq.heappop(self._due)
+        self._looked_at[run] = now
+        summary = self._committer.state.runs.get(run)
+        if summary is not None and summary.stage != "closed":
+            heapq.heappush(self._due, (self._when(summary, now, lateness), run))
+
+    def _take(self, run: Run, stop: Micros, changed: dict[str, RunSummary | None]) -> None:
+        """Note a listed run; what changes in its summary goes into `changed`."""
+        name, ended = short_run(run.run_id), finished(run)
+        state = self._committer.state
+        known = state.runs.get(name)
+        self._index.note(run)
+        if known is None:
+            started = convert.moment(run.started_at)
+            if started is not None and started < stop:
+                return  # closed long ago, and on the page by chance
+            if ended is not None and ended < state.position.counted_from:
+                return
+            known = RunSummary()
+        self.status[name] = run.status
+        summary = replace(known, mission_id=run.mission_id, finished=ended or known.finished)
+        if summary != state.runs.get(name):
+            changed[name] = summary
+
+    def _useless(self) -> list[str]:
+        """Name runs of which nothing can come any more that is older than their newest event."""
+        state = self._committer.state
+        kept_from = state.position.kept_from
+        if kept_from is None:
+            return []
+        return [
+            run
+            for run, one in state.runs.items()
+            if one.newest < kept_from and (one.stage == "closed" or not self.mission_of(run))
+        ]
+
+    def _plan(self, now: Micros, lateness: Micros) -> None:
+        """Put all runs in the order in which they are due."""
+        runs = self._committer.state.runs
+        self._looked_at = {run: self._looked_at.get(run, now) for run in self.readable()}
+        self.status = {run: one for run, one in self.status.items() if run in runs}
+        self._due = [
+            (self._when(runs[run], at, lateness), run) for run, at in self._looked_at.items()
+        ]
+        heapq.heapify(self._due)
+
+    def _when(self, summary: RunSummary, looked_at: Micros, lateness: Micros) -> Micros:
+        return audit.due(summary, looked_at, lateness=lateness, interval=self._interval)

@@ -1,0 +1,197 @@
+"""Drives passes over the lists of the API: asks for windows, checks them, and adapts to the server.
+
+What the server does with page sizes, and in which order it lists, is not documented: it is learned
+from its answers. An answer that shows something else than was taken for granted ends the pass with
+`Otherwise`; the next one is made as the server wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bridge import telemetry
+from bridge.clock import SECOND, Clock, Micros
+from bridge.errors import ApiError
+from bridge.missions.models import Page
+from bridge.source import climb, rising, sweep
+from bridge.source.fixed_pages import over_fixed_pages
+from bridge.source.server_clock import ServerClock
+from bridge.source.sweep import BEGINNING, Ask, Found, Item, Swept, Window
+
+SMALLEST: Final = 10
+"""Pages are not made smaller than this, however slow or large they are: windows must overlap."""
+
+GROW_AFTER: Final = 20
+"""So many quick answers in a row make pages larger again."""
+
+OTHERWISE: Final = 5
+"""Times that a list may turn out to be served otherwise before that is an error."""
+
+FOREVER: Final[Micros] = 2**62
+
+
+class Otherwise(ApiError):
+    """The list is served otherwise than this pass took for granted: begin anew, at once."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; the pass begins anew", executed=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiList:
+    """A paged list: how to ask for a page, and how its rows become items (None: unusable page)."""
+
+    what: str
+    fetch: Callable[[int, int], Awaitable[Page[Any]]]
+    items: Callable[[Sequence[Any], Ask, Micros], tuple[Item, ...] | None]
+
+
+class Reader:
+    """Reads one kind of list. `may_go_on` is asked after each request that succeeded."""
+
+    def __init__(
+        self,
+        *,
+        page_size: int,
+        timeout: float,
+        clock: Clock,
+        server: ServerClock,
+        may_go_on: Callable[[], bool],
+    ) -> None:
+        self._limit = page_size
+        self._slow = timeout / 2
+        self._clock = clock
+        self.server = server
+        self._may_go_on = may_go_on
+        self._quick = 0
+        self._fixed = False
+        self._turned = 0
+        self.largest = page_size
+        self.rising = False
+        self.requests = 0
+
+    async def drive(
+        self,
+        listing: ApiList,
+        steps: sweep.Reading[Swept],
+        found: Callable[[Found], Awaitable[None]] | None = None,
+        between: Callable[[], Awaitable[None]] | None = None,
+    ) -> Swept | None:
+        """Do what a pass asks for until it is done; None when it was interrupted.
+
+        `found` takes what a climb hands out, `between` is awaited after each request. Raises
+        Otherwise, and what the API client raises.
+        """
+        if self._fixed:
+            steps = over_fixed_pages(steps, self.largest)
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Found):
+                    if found is not None:
+                        await found(step)
+                    step = next(steps)
+                else:
+                    window = await self._read(listing, step)
+                    if not self._may_go_on():
+                        return None
+                    if between is not None:
+                        await between()
+                    step = steps.send(window)
+        except StopIteration as done:
+            swept: Swept = done.value
+            self._turned = 0
+            return swept
+
+    async def whole(
+        self, listing: ApiList, found: Callable[[Found], Awaitable[None]], stop: Micros = BEGINNING
+    ) -> Swept | None:
+        """Read a list down to `stop`, long ones in parts; None when it was interrupted.
+
+        `found` may get an item more than once.
+        """
+        for _ in range(OTHERWISE):
+            try:
+                return await self._whole(listing, found, stop)
+            except Otherwise as error:
+                telemetry.list_served_otherwise(listing.what, str(error))
+        return await self._whole(listing, found, stop)
+
+    async def _whole(
+        self, listing: ApiList, found: Callable[[Found], Awaitable[None]], stop: Micros
+    ) -> Swept | None:
+        if self.rising:
+            return await self.drive(listing, rising.rise(stop, FOREVER, self.largest, 0), found)
+        steps = sweep.forward(stop, self.largest, lambda _: False, deep=True)
+        swept = await self.drive(listing, steps)
+        if swept is not None and swept.backlog:
+            steps = climb.climb(stop, FOREVER, self.largest, swept.total)
+            swept = await self.drive(listing, steps, found)
+        if swept is not None and swept.items:
+            await found(Found(swept.items, stop, None))
+        return swept
+
+    async def _read(self, listing: ApiList, ask: Ask) -> Window:
+        """Request one window."""
+        self.requests += 1
+        try:
+            page = await listing.fetch(ask.page, ask.size)
+        except ApiError as error:
+            if error.too_much:
+                self._shrink()
+            raise
+        self._look_at_size(ask, page)
+        self._look_at_speed(page)
+        date = self._clock.now() if page.date is None else page.date
+        server_time = self.server.observe(date, page.sent, page.took)
+        if page.age:
+            # A cache kept it for so long: it shows what was there then.
+            telemetry.stale_page(page.age)
+            server_time -= page.age * SECOND
+        items = listing.items(page.items, ask, server_time)
+        if items is None:
+            raise ApiError(
+                f"none of the {len(page.items)} rows on page {ask.page} of {listing.what} has a "
+                "timestamp that can be read: has the API changed? Nothing is skipped; it will be "
+                "asked again",
+                executed=None,
+            )
+        self._look_at_order(items)
+        return Window(ask, items, server_time, page.total_results)
+
+    def _look_at_size(self, ask: Ask, page: Page[Any]) -> None:
+        if page.size == ask.size:
+            return
+        if page.size < ask.size and ask.size == self.largest:
+            self._limit = self.largest = page.size
+            raise Otherwise(f"the API answers with pages of {page.size} instead of {ask.size}")
+        self._limit = self.largest = page.size
+        self._fixed = True
+        raise Otherwise(f"the API answers with pages of {page.size}, whatever size it is asked for")
+
+    def _look_at_speed(self, page: Page[Any]) -> None:
+        if page.took > self._slow:
+            self._shrink()
+        elif page.took > self._slow / 5 or self.largest == self._limit:
+            self._quick = 0
+        else:
+            self._quick += 1
+            if self._quick >= GROW_AFTER:
+                self._quick = 0
+                self.largest = min(self._limit, 2 * self.largest)
+
+    def _shrink(self) -> None:
+        self._quick = 0
+        if not self._fixed and self.largest > SMALLEST:
+            self.largest = max(SMALLEST, self.largest // 2)
+
+    def _look_at_order(self, items: Sequence[Item]) -> None:
+        """Turn round when a page is sorted the other way; a list that does both is not sorted."""
+        upwards = items if not self.rising else items[::-1]
+        if self._turned < 3 and rising.is_rising(upwards):
+            self._turned += 1
+            self.rising = not self.rising
+            first = "oldest" if self.rising else "newest"
+            raise Otherwise(f"the list shows the {first} event first")

@@ -1,0 +1,223 @@
+"""Passes over a list that shows the oldest event first. Pure, like `sweep.py`, whose words hold.
+
+Such a list grows at its end, so offsets stand still but for deletions and late events, and there is
+one direction to read in: up. An item older than `low` links a window to what was read before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bridge.clock import Micros
+from bridge.source import sweep
+from bridge.source.sweep import (
+    BEGINNING,
+    FORWARD_WINDOWS,
+    SLACK,
+    Ask,
+    Found,
+    Item,
+    Link,
+    Reading,
+    Swept,
+    Window,
+)
+
+PATIENCE = 100
+"""After so many requests in vain a pass gives up on links, and the list is read to its end."""
+
+QUIET = 8
+"""So many passes in a row over a run of equal timestamps must add nothing: it may be listed in
+another order each time."""
+
+
+class _NoLinks(Exception):
+    """The list is not sorted oldest first, or its windows do not link."""
+
+
+def is_rising(items: Sequence[Item]) -> bool:
+    """Whether items are sorted oldest first, and not newest first at the same time."""
+    times = [item.at for item in items]
+    return times == sorted(times) and len(set(times)) > 1
+
+
+def top(stop: Micros, largest: int, known: Callable[[bytes], bool], total: int) -> Reading[Swept]:
+    """Read what is new at the end of the list: one request while nothing or little is.
+
+    `total` is where the end was last (0: not known); `Swept.total` is where it is now. The result
+    is never complete. A backlog is what has too many windows, or no link to anything known.
+    """
+    total = total or (yield Ask(1, largest)).total
+    window = yield sweep.window_from(max(0, total - SLACK), largest)
+    first, links, found = window, [Link.of(window, "older")], list[Item]()
+    linked = not window.ask.offset or any(
+        item.at < stop or known(item.digest) for item in window.items
+    )
+    for _ in range(FORWARD_WINDOWS):
+        if not linked or not _sorted(window):
+            break
+        found += window.items
+        total = window.end
+        if len(window.items) < window.ask.size:
+            newest = sweep.newest_not_beyond(found, first.server_time)
+            items = _in_time(found)
+            return Swept(
+                items,
+                first.server_time,
+                newest,
+                complete=False,
+                total=total,
+                links=tuple(links),
+            )
+        boundary = window.items[-1].at
+        window = yield sweep.window_from(max(0, window.end - SLACK), largest)
+        links.append(Link.of(window, "older"))
+        linked = any(item.at < boundary for item in window.items)
+    return Swept([], first.server_time, None, complete=False, backlog=True, total=first.total)
+
+
+class _Rise:
+    """The state of one pass: from the items older than `low` up."""
+
+    def __init__(self, low: Micros, began: Micros, largest: int) -> None:
+        self.low = low
+        self.began = began
+        self.largest = largest
+        self.newest = min(low, began) if low > BEGINNING else None
+        self.links: list[Link] = []
+        self.is_end = False
+        self._patience = PATIENCE
+
+    def _read(self, ask: Ask) -> Reading[Window]:
+        self._patience -= 1
+        window = yield ask
+        if self._patience < 0 or not _sorted(window):
+            raise _NoLinks
+        return window
+
+    def linked(self, offset: int) -> Reading[Window]:
+        """Read a window that shows an item older than `low`, or the proven beginning of the list.
+
+        Raises _NoLinks.
+        """
+        step = SLACK
+        while True:
+            window = yield from self._read(sweep.window_from(max(0, offset), self.largest))
+            older = sum(1 for item in window.items if item.at < self.low)
+            if window.items and older == len(window.items) == window.ask.size:
+                offset, step = window.end - 1, SLACK
+            elif older or not window.ask.offset:
+                self.links.append(Link.of(window, "older" if older else "end"))
+                return window
+            else:  # deletions moved the boundary up
+                offset = window.ask.offset - step
+                step = 2 * step
+
+    def ties(self, window: Window) -> Reading[Window]:
+        """Read a run of items at `low` that is longer than a window, until passes add nothing.
+
+        Returns a window that shows what follows the run, or the end. Raises _NoLinks.
+        """
+        seen: set[bytes] = set()
+        quiet, start = -1, window.ask.offset
+        while True:
+            added: list[Item] = []
+            while True:
+                run = [item for item in window.items if item.at == self.low]
+                added += [item for item in run if item.digest not in seen]
+                seen.update(item.digest for item in run)
+                self._patience = PATIENCE if run else self._patience
+                if len(window.items) < window.ask.size or window.items[-1].at > self.low:
+                    break
+                behind = sweep.window_from(max(0, window.end - SLACK), self.largest)
+                window = yield from self._read(behind)
+                self.links.append(Link.of(window, "ties"))
+            if added:
+                yield Found(added, self.low, self.newest, self.taken())
+            quiet = 0 if added else quiet + 1
+            if quiet >= QUIET:
+                return window
+            window = yield from self.linked(start)
+
+    def publish(self, items: Sequence[Item]) -> Reading[None]:
+        """Hand out items, and raise `low` to the newest of them."""
+        self._patience = PATIENCE
+        self.low = max(self.low, items[-1].at)
+        newest = sweep.newest_not_beyond(items, self.began)
+        self.newest = newest if newest is not None else self.newest
+        yield Found(_in_time(items), self.low, self.newest, self.taken())
+
+    def at_end(self, window: Window) -> Reading[bool]:
+        """Whether nothing follows `window`: the next page is empty, twice."""
+        return len(window.items) < window.ask.size and (yield from sweep.is_end(window.ask))
+
+    def taken(self) -> tuple[Link, ...]:
+        """Return the windows used since this was asked last."""
+        links, self.links = tuple(self.links), []
+        return links
+
+
+def rise(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept]:
+    """Read from the items older than `low` up to the end, handing them out oldest first.
+
+    Ends at the proven end, or when `low` passes `began`. Whoever drives it stores the `low` of each
+    `Found` with its items: from there a new pass goes on. A list that cannot be read so is read
+    whole.
+    """
+    state = _Rise(low, began, largest)
+    try:
+        gap = yield from _up(state, total)
+    except _NoLinks:
+        first = yield Ask(1, largest)
+        return (yield from sweep.to_the_end(first, first, {}))
+    return Swept([], began, state.newest, complete=True, gap=gap, links=state.taken())
+
+
+def _up(state: _Rise, total: int) -> Reading[bool]:
+    """Rise from window to window; return whether nothing older than the first `low` was there."""
+    offset = yield from locate(state.low, state.largest, total)
+    gap, lowest = False, state.low
+    while True:
+        window = yield from state.linked(offset)
+        fresh = [item for item in window.items if item.at >= state.low]
+        if lowest > BEGINNING and state.low == lowest and len(fresh) == len(window.items):
+            gap = True
+        full = len(window.items) == window.ask.size
+        if fresh and full and fresh[-1].at == state.low:
+            window = yield from state.ties(window)
+            fresh = [item for item in window.items if item.at > state.low]
+        if fresh:
+            yield from state.publish(fresh)
+        if state.low > state.began or (yield from state.at_end(window)):
+            return gap
+        offset = window.end - sum(1 for item in window.items if item.at >= state.low) - 1
+
+
+def locate(low: Micros, largest: int, total: int) -> Reading[int]:
+    """Return about where the items older than `low` end; nothing rests on it being right."""
+    if low == BEGINNING:
+        return 0
+    if not total:
+        total = (yield Ask(1, largest)).total
+    below, above = 0, -(-total // largest) + 1
+    while above - below > 1:
+        page = (above + below) // 2
+        window = yield Ask(page, largest)
+        older = sum(1 for item in window.items if item.at < low)
+        if window.items and older == len(window.items):
+            below = page
+        elif older:
+            return window.ask.offset + older - 1
+        else:
+            above = page
+    return max(0, below * largest - 1)
+
+
+def _sorted(window: Window) -> bool:
+    times = [item.at for item in window.items]
+    return times == sorted(times)
+
+
+def _in_time(items: Sequence[Item]) -> list[Item]:
+    """Sort by time; ties stay in the order in which the feed listed them."""
+    return sorted({item.digest: item for item in items}.values(), key=lambda item: item.at)

@@ -1,0 +1,142 @@
+"""Taking a source's checkpoint over: claim it, read it until the claim is seen, check whose it is.
+
+An end offset would not do: a foreign open transaction can hold back what readers see. Whoever sees
+its own claim has seen everything that was committed before it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bridge.avro.codec import Codec
+from bridge.clock import Clock
+from bridge.errors import InvalidRecord, StateError
+from bridge.kafka.client import KafkaClient
+from bridge.kafka.consumer import Received, read_partition
+from bridge.kafka.producer import Writer
+from bridge.source import checkpoint_records as state
+from bridge.source.checkpoint import Checkpoint
+from bridge.source.publish import Layout, Publisher
+from bridge.source.segment import digest
+
+Live = dict[str, dict[str, Any]]
+"""The newest value of each key of a checkpoint partition, tombstones gone."""
+
+READ_SECONDS: Final = 45.0
+"""Seconds without any progress after which reading is given up."""
+
+
+def feed_of(base_url: str, source: str) -> str:
+    """Return the identity of a feed under a source's name: a checkpoint must be of it."""
+    return digest(base_url, source).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What reading and writing a source's checkpoint takes; `beat` is called between steps."""
+
+    source: str
+    base_url: str
+    kafka: KafkaClient
+    codec: Codec
+    layout: Layout
+    clock: Clock
+    transaction_timeout: float
+    beat: Callable[[], None] = lambda: None
+
+    @property
+    def feed(self) -> str:
+        """Identity of the feed."""
+        return feed_of(self.base_url, self.source)
+
+    async def take_over(
+        self, writer: Writer, publisher: Publisher, account: str | None
+    ) -> Checkpoint:
+        """Commit a claim through `writer` and return the state that was committed before it.
+
+        Raises StateError where the checkpoint does not fit together, is of another feed or
+        account, or another source reads the same account; KafkaAway, RegistryAway, Fenced.
+        """
+        claim = f"claim/{self.source}/{uuid.uuid4()}"
+        owner = f"{platform.node()}/{os.getpid()}"
+        value = self.codec.encode(
+            f"{self.layout.checkpoint}-value", state.claim_record(owner, self.clock.now())
+        )
+        await writer.commit([publisher.state(claim, value)])
+        live = await self.read(until=lambda record: record.key == claim.encode())
+        checkpoint = state.read_back(self.source, self.feed, self._own(live))
+        await self._check_account(checkpoint, account, live)
+        mine = [key for key in live if key.startswith(f"claim/{self.source}/")]
+        await writer.commit([publisher.state(key, None) for key in mine])
+        return checkpoint
+
+    async def look(self) -> Checkpoint:
+        """Return the state as readers see it now, without taking it over. Raises like the above."""
+        return state.read_back(self.source, self.feed, self._own(await self.read()))
+
+    async def read(
+        self, partition: int | None = None, until: Callable[[Received], bool] | None = None
+    ) -> Live:
+        """Read a partition of the checkpoint topic, the source's own unless one is named."""
+        live: Live = {}
+        topic = self.layout.checkpoint
+        records = read_partition(
+            self.kafka,
+            topic,
+            self.layout.checkpoint_partition if partition is None else partition,
+            until=until,
+            # A foreign transaction may hold the claim back for as long as brokers let it stay open.
+            timeout=self.transaction_timeout + READ_SECONDS,
+        )
+        async for record in records:
+            self.beat()
+            key = (record.key or b"").decode("utf-8", "replace")
+            if record.value is None:
+                live.pop(key, None)
+            elif state.concerns(self.source, key) or key.startswith("frontier/"):
+                live[key] = await self._decode(record.value, key)
+        return live
+
+    def _own(self, live: Live) -> Live:
+        return {key: value for key, value in live.items() if state.concerns(self.source, key)}
+
+    async def _decode(self, value: bytes, key: str) -> dict[str, Any]:
+        try:
+            return await self.codec.decode(f"{self.layout.checkpoint}-value", value)
+        except InvalidRecord as error:
+            what = f"the record {key} cannot be decoded ({error})"
+            raise StateError(state.misfit(self.source, what)) from error
+
+    async def _check_account(self, checkpoint: Checkpoint, account: str | None, live: Live) -> None:
+        """Refuse another account's checkpoint, and a second source for one account."""
+        if account is None:
+            return
+        if checkpoint.account not in (None, account):
+            raise StateError(
+                f"the checkpoint of source {self.source} belongs to organization "
+                f"{checkpoint.account}, and the API key to {account}: use the key of that "
+                "organization, or another BRIDGE_SOURCE__NAME for this one"
+            )
+        checkpoint.account = account
+        frontiers = dict(live)
+        for number in range(self.layout.checkpoint_partitions):
+            if number != self.layout.checkpoint_partition:
+                frontiers |= await self.read(number)
+        for key, value in frontiers.items():
+            other = key.partition("/")[2]
+            kind, body = value["body"]
+            if not key.startswith("frontier/") or other == self.source:
+                continue
+            if not kind.endswith(".Frontier"):
+                continue
+            if body["account"] == account and body["feed"] == feed_of(self.base_url, other):
+                raise StateError(
+                    f"source {self.source} would read organization {account}, which source {other} "
+                    "reads already: every event would be published twice. Remove one of them; "
+                    f"`mission-bridge offsets reset` frees the name {other}"
+                )

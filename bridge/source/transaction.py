@@ -1,0 +1,129 @@
+"""One transaction of a source: decide what is new, write it with its checkpoint, take it over.
+
+What is new is decided here, when the transaction begins, against the state as committed: sweeps,
+the tail of a climb and audits may have read the same event. The state changes only after the
+commit; any failure leaves it as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from bridge import telemetry
+from bridge.clock import Clock, Micros
+from bridge.errors import ApiError, ApiRejected
+from bridge.kafka.producer import Writer
+from bridge.source import certificate
+from bridge.source.certificate import Finding, Proof
+from bridge.source.checkpoint import Batch, Checkpoint, Position
+from bridge.source.enrich import MissionIndex
+from bridge.source.publish import Publisher
+from bridge.source.runs import RunSummary
+from bridge.source.sweep import BEGINNING, Item
+
+BATCH_ITEMS: Final = 8000
+"""Events in one transaction at most."""
+
+
+class Committer:
+    """Writes for one source, as the only owner of its checkpoint; `keep` is the lateness cap."""
+
+    def __init__(
+        self,
+        state: Checkpoint,
+        *,
+        publisher: Publisher,
+        writer: Writer,
+        index: MissionIndex,
+        clock: Clock,
+        keep: Micros,
+    ) -> None:
+        self.state = state
+        self._publisher = publisher
+        self._writer = writer
+        self._index = index
+        self._clock = clock
+        self._keep = keep
+
+    async def commit_all(
+        self,
+        items: Sequence[Item],
+        position: Position,
+        proof: Proof,
+        findings: Sequence[Finding] = (),
+    ) -> None:
+        """Publish what is new in as many transactions as it takes; the last moves the position."""
+        new = [item for item in items if item.digest not in self.state.seen]
+        part = replace(proof, complete=False, links=())
+        while len(new) > BATCH_ITEMS:
+            await self.commit(new[:BATCH_ITEMS], self.state.position, part)
+            new = new[BATCH_ITEMS:]
+        await self.commit(new, position, proof, findings)
+
+    async def commit(
+        self,
+        items: Sequence[Item],
+        position: Position,
+        proof: Proof,
+        findings: Sequence[Finding] = (),
+        *,
+        publish: bool = True,
+        runs: Mapping[str, RunSummary | None] | None = None,
+        proven: bool = False,
+    ) -> Batch | None:
+        """Publish what is new among `items` (oldest first) and move to `position`.
+
+        See `Checkpoint.plan` for the rest. Returns None where there was nothing to write. Raises
+        what the writer raises.
+        """
+        state = self.state
+        batch = state.plan(
+            items,
+            position,
+            server_time=max(proof.server_time, self._clock.now()),
+            keep=self._oldest_read(position),
+            publish=publish,
+            sweep=proof.number,
+            runs=runs,
+            proven=proven,
+        )
+        changes = batch.segment is not None or batch.runs or findings
+        if not changes and batch.position == state.position and not state.is_new:
+            return None
+        await self._learn({one.item.run_id for one in batch.fresh})
+        told = [*findings, *self._reopened(batch)]
+        records = self._publisher.records(
+            state, batch, self._index.get, self._clock.now(), proof, told
+        )
+        await self._writer.commit(records)
+        state.apply(batch)
+        telemetry.events_published(state.source, len(batch.fresh), batch.late)
+        return batch
+
+    def _oldest_read(self, position: Position) -> Micros:
+        """Return the oldest time that a sweep may still read, once `position` is committed."""
+        if position.climb is not None:
+            height = min(position.climb.low, position.climb.began)
+            return BEGINNING if height == BEGINNING else height - self._keep
+        return BEGINNING if position.frontier is None else position.frontier - self._keep
+
+    def _reopened(self, batch: Batch) -> list[Finding]:
+        """Take back the seals of runs that got another event."""
+        since = batch.position.audit_floor
+        found = ((run, batch.runs.get(run)) for run in batch.reopened)
+        return [
+            certificate.seal("unsealed", run, summary, status="", since=since)
+            for run, summary in found
+            if summary is not None
+        ]
+
+    async def _learn(self, run_ids: set[str]) -> None:
+        """Look up the missions of runs; events are published without them rather than held back."""
+        try:
+            await self._index.learn(run_ids)
+        except (ApiError, ApiRejected) as error:
+            telemetry.dependency_away("api", str(error), of="missions of runs")
+        else:
+            telemetry.dependency_back("api", of="missions of runs")
