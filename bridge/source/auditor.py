@@ -116,7 +116,7 @@ class Auditor:
     async def _discover(self, proof: Proof, now: Micros) -> bool:
         """Look which runs there are; False if that is not known now, then audits wait."""
         try:
-            if not await self._table.discover(proof, now):
+            if not await self._table.discover(proof):
                 return False
         except RateLimited:
             raise

@@ -51,6 +51,7 @@ class Position:
     Digests are kept from `kept_from` on: nothing older is published, unless an audit has proved
     that it never was. Audits and run summaries leave out what is older than `audit_floor`. Runs
     that began before `runs_until`, less the lateness window, are known, or known and closed.
+    `bottom` is the digest of the feed's oldest event when its end was proven last.
     """
 
     frontier: Micros | None = None
@@ -61,6 +62,7 @@ class Position:
     runs_until: Micros | None = None
     worst_late: Late | None = None
     hole: Hole | None = None
+    bottom: bytes | None = None
 
     @property
     def oldest(self) -> Micros:

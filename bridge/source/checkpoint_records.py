@@ -212,6 +212,7 @@ def _position(body: dict[str, Any]) -> Position:
         runs_until=body["runs_until"],
         worst_late=None if late is None else Late(late, body["worst_late_at"]),
         hole=hole and Hole(hole["low"], hole["high"]),
+        bottom=body["bottom"],
     )
 
 
@@ -275,6 +276,7 @@ def _frontier_value(state: Checkpoint, batch: Batch) -> dict[str, Any]:
         "worst_late": late and late.by,
         "worst_late_at": late and late.at,
         "hole": hole and {"low": hole.low, "high": hole.high},
+        "bottom": position.bottom,
     }
     return _value("Frontier", fields)
 

@@ -57,10 +57,10 @@ class RunTable:
         self.status: dict[str, str] = {}
         """How each run was when it was seen last."""
 
-    async def discover(self, proof: Proof, now: Micros) -> bool:
+    async def discover(self, proof: Proof) -> bool:
         """Read the list of runs and take in what is new; False when that was interrupted.
 
-        `now` is the server's time. Raises what the API client and the writer raise.
+        Raises what the API client and the writer raise.
         """
         position = self._committer.state.position
         until = position.runs_until
@@ -84,7 +84,7 @@ class RunTable:
         if swept.newest is not None:
             newest = max(min(swept.newest, proof.server_time), until or BEGINNING)
             await self._committer.commit([], replace(position, runs_until=newest), proof)
-        self._plan(now, proof.lateness)
+        self._plan(proof.lateness)
         return True
 
     def mission_of(self, run: str) -> str | None:
@@ -149,10 +149,11 @@ class RunTable:
             if one.newest < kept_from and (one.stage == "closed" or not self.mission_of(run))
         ]
 
-    def _plan(self, now: Micros, lateness: Micros) -> None:
+    def _plan(self, lateness: Micros) -> None:
         """Put all runs in the order in which they are due."""
         runs = self._committer.state.runs
-        self._looked_at = {run: self._looked_at.get(run, now) for run in self.readable()}
+        # One that was not looked at in this life of the process is due as soon as it may be.
+        self._looked_at = {run: self._looked_at.get(run, BEGINNING) for run in self.readable()}
         self.status = {run: one for run, one in self.status.items() if run in runs}
         self._due = [
             (self._when(runs[run], at, lateness), run) for run, at in self._looked_at.items()

@@ -78,7 +78,6 @@ class Poller:
         self._tail_at = 0.0
         self._hole_at: float | None = None
         self._end = 0
-        self._bottom: bytes | None = None
         self._passes = committer.state.sweep
         self.checkpoint = committer.state
         self.fresh_until: Micros | None = None
@@ -180,7 +179,10 @@ class Poller:
         findings: list[Finding] = []
         if not swept.is_sorted:
             telemetry.order_violated(state.source)
-        if swept.gap and before.frontier is not None and not self._same_bottom(swept):
+        if swept.bottom is not None:
+            position = replace(position, bottom=swept.bottom)
+        fell_off = swept.bottom is None or swept.bottom != before.bottom
+        if swept.gap and fell_off and before.frontier is not None:
             position, findings = self._suspect(position, proof.stop, swept, items)
         if proof.kind != "climb":
             findings += self._auditor.mutations(items)
@@ -190,11 +192,6 @@ class Poller:
             position = replace(position, frontier=self._ahead(swept.newest))
         await self._committer.commit_all(items, position, _proven(proof, swept), findings)
         telemetry.swept(state.source, proof.kind, self._reader.requests)
-
-    def _same_bottom(self, swept: Swept) -> bool:
-        """Whether the feed ends with the item that it ended with before: nothing fell off it."""
-        bottom, self._bottom = self._bottom, swept.items[0].digest if swept.items else None
-        return bottom is not None and bottom == self._bottom
 
     def _suspect(
         self, position: Position, stop: Micros, swept: Swept, items: list[Item]

@@ -85,7 +85,7 @@ class _Rise:
         self.largest = largest
         self.newest = min(low, began) if low > BEGINNING else None
         self.links: list[Link] = []
-        self.is_end = False
+        self.beginning: bytes | None = None
         self._patience = PATIENCE
 
     def _read(self, ask: Ask) -> Reading[Window]:
@@ -107,6 +107,8 @@ class _Rise:
             if window.items and older == len(window.items) == window.ask.size:
                 offset, step = window.end - 1, SLACK
             elif older or not window.ask.offset:
+                if not window.ask.offset and window.items:
+                    self.beginning = window.items[0].digest
                 self.links.append(Link.of(window, "older" if older else "end"))
                 return window
             else:  # deletions moved the boundary up
@@ -170,7 +172,10 @@ def rise(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept]
     except _NoLinks:
         first = yield Ask(1, largest)
         return (yield from sweep.to_the_end(first, first, {}))
-    return Swept([], began, state.newest, complete=True, gap=gap, links=state.taken())
+    bottom = state.beginning
+    return Swept(
+        [], began, state.newest, complete=True, gap=gap, links=state.taken(), bottom=bottom
+    )
 
 
 def _up(state: _Rise, total: int) -> Reading[bool]:

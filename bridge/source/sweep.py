@@ -130,7 +130,7 @@ class Swept:
     `items` are oldest first (empty for a climb that succeeds: it yields them). `complete` says
     that nothing at or above `stop` was left unread, so the frontier may move. `gap` says that the
     proven end of the feed did not reach down to `stop`: items may have fallen off before they were
-    read.
+    read. `bottom` is the digest of the oldest item, where the end of the feed was proven.
     """
 
     items: list[Item]
@@ -142,6 +142,7 @@ class Swept:
     is_sorted: bool = True
     total: int = 0
     links: tuple[Link, ...] = ()
+    bottom: bytes | None = None
 
 
 T = TypeVar("T")
@@ -201,6 +202,7 @@ def forward(
             newest_not_beyond(items, first.server_time),
             complete,
             gap=end and stop > BEGINNING and not any(item.at < stop for item in items),
+            bottom=items[0].digest if end and items else None,
             backlog=backlog,
             total=first.total,
             links=tuple(links),

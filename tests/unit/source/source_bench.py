@@ -64,9 +64,11 @@ class Crash(Exception):
 class Api:
     """The simulated API in process; `script` may answer instead of it."""
 
-    def __init__(self, clock: SteppedClock, *, events: int, past: float, **behaviour: Any) -> None:
+    def __init__(
+        self, clock: SteppedClock, *, events: int, past: float, seed: int, **behaviour: Any
+    ) -> None:
         self.simulator = Simulator(
-            clock=clock, events=events, past=past, behaviour=Behaviour(**behaviour)
+            clock=clock, events=events, past=past, seed=seed, behaviour=Behaviour(**behaviour)
         )
         self.asked: list[tuple[str, int, int]] = []
         """Path below /missions, page and size of each request."""
@@ -167,16 +169,18 @@ class Topics:
             if event["run_id"] == run_id
         }
 
-    def state(self, feed: str = "feed") -> Checkpoint:
+    def state(self, feed: str = "feed", source: str = "default") -> Checkpoint:
         """Read the checkpoint back, as a new owner does."""
         live: dict[str, dict[str, Any]] = {}
         for record in self.kafka.logs[STATE]:
             key = (record.key or b"").decode()
+            if not state.concerns(source, key):
+                continue
             if record.value is None:
                 live.pop(key, None)
             else:
                 live[key] = decode(CHECKPOINT, record.value)
-        return state.read_back("default", feed, live)
+        return state.read_back(source, feed, live)
 
     @property
     def commits(self) -> int:
@@ -207,11 +211,12 @@ class Bench:
         *,
         events: int = 0,
         past: float = 7200.0,
+        seed: int = 1,
         behaviour: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.clock = SteppedClock()
-        self.api = Api(self.clock, events=events, past=past, **(behaviour or {}))
+        self.api = Api(self.clock, events=events, past=past, seed=seed, **(behaviour or {}))
         self.topics = Topics()
         self.settings = SourceSettings(**{"page_size": 50, **settings})
         self.going_on = True
@@ -239,7 +244,7 @@ class Bench:
         """Take one turn."""
         return await self.poller.turn()
 
-    async def catch_up(self, most: int = 50) -> None:
+    async def catch_up(self, most: int = 500) -> None:
         """Take turns until nothing is waiting."""
         for _ in range(most):
             if not await self.turn():

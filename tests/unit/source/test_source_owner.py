@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import stamina
+from aiokafka import TopicPartition
 from source_bench import LAYOUT, SETTINGS, STATE, Bench, client_on
 from source_codec import CHECKPOINT, CODEC
 from support import fake_kafka
@@ -22,6 +23,7 @@ from bridge.kafka.producer import Record
 from bridge.missions.access import AccessGate
 from bridge.source.checkpoint_records import claim_record, records
 from bridge.source.owner import RESET_SECONDS, RESETS, Source
+from bridge.source.publish import Layout
 from bridge.source.segment import digest
 
 FEED = digest(SETTINGS.api.base_url, "default").hex()
@@ -31,23 +33,33 @@ ID = SETTINGS.transactional_id_source("default")
 class Owner:
     """One bridge process on a bench: a source with its lease and its gate."""
 
-    def __init__(self, bench: Bench, *, assigned: bool = True, **settings: Any) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        *,
+        assigned: bool = True,
+        name: str = "default",
+        partitions: int = 1,
+        **settings: Any,
+    ) -> None:
         clock = bench.clock
         self.health = Health(clock)
-        kafka: Any = Process(bench.topics.kafka, clock, {STATE} if assigned else set())
+        layout = Layout.of(SETTINGS, name, events=6, checkpoints=partitions)
+        at = TopicPartition(layout.checkpoint, layout.checkpoint_partition)
+        kafka: Any = Process(bench.topics.kafka, clock, {at} if assigned else set())
         self.process: Process = kafka
         client = client_on(bench.api.handle, clock)
         self.gate = AccessGate(client.probe, clock, self.health)
         lease = Lease(kafka, group="g", topic=LAYOUT.checkpoint, clock=clock)
         self.source = Source(
             SETTINGS.model_copy(update=settings),
-            bench.settings,
+            bench.settings.model_copy(update={"name": name}),
             kafka=kafka,
             client=client,
             gate=self.gate,
             codec=CODEC,
             lease=lease,
-            layout=LAYOUT,
+            layout=layout,
             clock=clock,
             health=self.health,
         )
@@ -365,3 +377,48 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
     with pytest.raises(StateError):
         await asyncio.wait_for(second.work, 10)
     assert len(bench.topics.events()) == 20
+
+
+# Accounts
+
+
+async def test_the_checkpoint_of_another_account_is_refused(own: Own) -> None:
+    bench = Bench(events=20)
+    first = own(bench)
+    await until(published(bench, 20), first)
+    await first.end()
+    assert bench.topics.state(FEED).account is not None
+    moved = Bench(events=20, seed=2)
+    moved.topics = bench.topics
+    second = own(moved)
+    with pytest.raises(StateError, match=r"belongs to organization .* and the API key to"):
+        await asyncio.wait_for(second.work, 10)
+    assert len(bench.topics.events()) == 20
+
+
+@pytest.mark.parametrize("partitions", [1, 5])
+async def test_a_second_source_for_one_account_is_refused(own: Own, partitions: int) -> None:
+    """Its name may lead to another partition of the checkpoint topic."""
+    bench = Bench(events=20)
+    first = own(bench, partitions=partitions)
+    await until(published(bench, 20), first)
+    await first.end()
+    second = own(bench, partitions=partitions, name="other")
+    with pytest.raises(
+        StateError, match=r"source other would read .* source default reads already"
+    ):
+        await asyncio.wait_for(second.work, 10)
+    assert len(bench.topics.events()) == 20
+
+
+async def test_sources_of_several_accounts_share_the_topics(own: Own) -> None:
+    bench, other = Bench(events=20), Bench(events=30, seed=2)
+    other.topics = bench.topics
+    owners = own(bench), own(other, name="other")
+    await until(published(bench, 50), *owners)
+    for owner in owners:
+        await owner.end()
+    for source, name, count in ((bench, "default", 20), (other, "other", 30)):
+        state = bench.topics.state(digest(SETTINGS.api.base_url, name).hex(), name)
+        assert state.published == count
+        assert len(source.api.events()) == count
