@@ -27,7 +27,7 @@ def log(name: str) -> structlog.stdlib.BoundLogger:
 
 _log = log("bridge")
 _clock = Clock()
-_away: dict[tuple[str, str], float] = {}
+_told: dict[tuple[str, str], float] = {}
 
 
 def configure_logging(level: str, form: Literal["auto", "json", "console"]) -> None:
@@ -115,15 +115,22 @@ def dependency_away(name: str, reason: str, *, of: str = "") -> None:
     use, where several parts use it and each has a row of its own.
     """
     metrics.failures.labels(name).inc()
-    now = _clock.monotonic()
-    if now - _away.get((name, of), -REMINDER_SECONDS) >= REMINDER_SECONDS:
-        _away[name, of] = now
+    if _is_news(name, of):
         _log.warning("dependency_away", dependency=name, reason=reason, **_whose(of))
+
+
+def _is_news(name: str, of: str) -> bool:
+    """Whether something that goes on happening is to be logged again."""
+    now = _clock.monotonic()
+    if now - _told.get((name, of), -REMINDER_SECONDS) < REMINDER_SECONDS:
+        return False
+    _told[name, of] = now
+    return True
 
 
 def dependency_back(name: str, *, of: str = "") -> None:
     """Log that a dependency can be used again, if it was away."""
-    if _away.pop((name, of), None) is not None:
+    if _told.pop((name, of), None) is not None:
         _log.info("dependency_back", dependency=name, **_whose(of))
 
 
@@ -227,9 +234,10 @@ def stale_page(age: int) -> None:
 
 
 def order_violated(source: str) -> None:
-    """Count and log a page that is not sorted by time."""
+    """Count a pass over a list that is not sorted by time; log it when it is news."""
     metrics.order_violations.labels(source).inc()
-    _log.warning("feed_order_violated", source=source)
+    if _is_news("feed_order", source):
+        _log.warning("feed_order_violated", source=source)
 
 
 def gap_suspected(source: str) -> None:

@@ -22,10 +22,15 @@ EXPIRE_AT_ONCE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """A backlog that is being read from its old end up."""
+    """A backlog that is being read from its old end up.
+
+    `began` is a lower bound of the server's time at its start, `until` the height at which it ends:
+    where the server's clock is behind its own events, that is higher.
+    """
 
     low: Micros
     began: Micros
+    until: Micros = BEGINNING
 
 
 @dataclass(frozen=True, slots=True)

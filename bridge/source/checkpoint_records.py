@@ -206,7 +206,7 @@ def _position(body: dict[str, Any]) -> Position:
     return Position(
         frontier=body["frontier"],
         floor=body["floor"],
-        climb=climb and Climb(BEGINNING if climb["low"] is None else climb["low"], climb["began"]),
+        climb=climb and _climb(climb),
         kept_from=body["kept_from"],
         audit_floor=body["audit_floor"],
         runs_until=body["runs_until"],
@@ -214,6 +214,11 @@ def _position(body: dict[str, Any]) -> Position:
         hole=hole and Hole(hole["low"], hole["high"]),
         bottom=body["bottom"],
     )
+
+
+def _climb(body: dict[str, Any]) -> Climb:
+    low, until = (BEGINNING if body[name] is None else body[name] for name in ("low", "until"))
+    return Climb(low, body["began"], until)
 
 
 def _value(name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -263,7 +268,11 @@ def _frontier_value(state: Checkpoint, batch: Batch) -> dict[str, Any]:
         "frontier": position.frontier,
         "floor": position.floor,
         "climb": climb
-        and {"low": None if climb.low == BEGINNING else climb.low, "began": climb.began},
+        and {
+            "low": None if climb.low == BEGINNING else climb.low,
+            "began": climb.began,
+            "until": None if climb.until == BEGINNING else climb.until,
+        },
         "kept_from": position.kept_from,
         "published": state.published + len(batch.fresh),
         "late": state.late + batch.late,

@@ -60,11 +60,12 @@ class _NoLinks(Exception):
 
 
 class _Climb:
-    """The state of one climb: from the items older than `low` up to the time at which it began."""
+    """The state of one climb: from the items older than `low` up to `until`."""
 
-    def __init__(self, low: Micros, began: Micros, largest: int) -> None:
+    def __init__(self, low: Micros, began: Micros, until: Micros, largest: int) -> None:
         self.low = low
         self.began = began
+        self.until = max(began, until)
         self.largest = largest
         self.newest = min(low, began) if low > BEGINNING else None
         self.gap = False
@@ -224,14 +225,17 @@ class _Climb:
         return links
 
 
-def climb(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept]:
+def climb(
+    low: Micros, began: Micros, largest: int, total: int, until: Micros = BEGINNING
+) -> Reading[Swept]:
     """Read from the items older than `low` up to the newest, handing them out oldest first.
 
-    Ends when `low` passes `began`, the server's time when the climb began, or at the top of the
-    list. Whoever drives it stores the `low` of each `Found` with its items: from there a new
-    climb goes on. A list that cannot be climbed is read from the top to its end.
+    Ends when `low` passes `began`, a lower bound of the server's time when the climb began, and
+    `until`, or at the top of the list: one that chased the top would never end under load. Whoever
+    drives it stores the `low` of each `Found` with its items: from there a new climb goes on. A
+    list that cannot be climbed is read from the top to its end.
     """
-    state = _Climb(low, began, largest)
+    state = _Climb(low, began, until, largest)
     try:
         yield from _up(state, total)
     except _NoLinks:
@@ -254,7 +258,7 @@ def _up(state: _Climb, total: int) -> Reading[None]:
             fresh = [item for item in window.items if item.at >= state.low]
         if fresh:
             yield from state.publish(fresh)
-        if not window.ask.offset or state.low > state.began:
+        if not window.ask.offset or state.low > state.until:
             return
         top = sum(1 for item in window.items if item.at >= state.low)
         offset = window.ask.offset + top

@@ -125,7 +125,10 @@ class Poller:
         self._end = swept.total
         if swept.backlog or (reader.rising and deep):
             kind: Pass = "climb" if swept.backlog else "deep"
-            return await self._climb(Climb(stop, swept.server_time), total=swept.total, kind=kind)
+            # The height of the first window, should the server's clock be far behind its events.
+            until = swept.links[0].oldest or swept.server_time
+            climb = Climb(stop, swept.server_time, max(until, swept.server_time))
+            return await self._climb(climb, total=swept.total, kind=kind)
         proof = self._proof("deep" if deep else "shallow", stop, swept.server_time)
         await self._settle(swept, swept.items, proof)
         if deep or swept.complete:
@@ -241,7 +244,8 @@ class Poller:
                 await self._tail(climb)
 
         self._tail_at = self._clock.monotonic() + self._settings.poll_interval
-        steps = up(climb.low, climb.began, reader.largest, total)
+        before = self.checkpoint.position, self.checkpoint.batch
+        steps = up(climb.low, climb.began, reader.largest, total, climb.until)
         swept = await reader.drive(self._feed, steps, found, tail)
         if swept is None:
             await self._commit_group(group, climb)
@@ -250,12 +254,13 @@ class Poller:
         await self._settle(swept, group.items + swept.items, proof)
         self._deep_at = self._clock.monotonic()
         self._show(climb.began)
-        return kind == "climb" and swept.complete
+        after = self.checkpoint.position, self.checkpoint.batch
+        return kind == "climb" and swept.complete and after != before
 
     async def _commit_group(self, group: _Group, climb: Climb) -> None:
         if group.low is None or not group.items:
             return
-        position = replace(self.checkpoint.position, climb=Climb(group.low, climb.began))
+        position = replace(self.checkpoint.position, climb=replace(climb, low=group.low))
         proof = replace(group.proof, links=tuple(group.links))
         await self._committer.commit_all(group.items, position, proof)
         self._show(min(group.low, climb.began))
@@ -268,15 +273,15 @@ class Poller:
         """
         reader, seen = self._reader, self.checkpoint.seen
         if reader.rising:
-            steps = rising.top(climb.began, reader.largest, seen.__contains__, self._end)
+            steps = rising.top(climb.until, reader.largest, seen.__contains__, self._end)
         else:
-            steps = sweep.forward(climb.began, reader.largest, seen.__contains__, deep=False)
+            steps = sweep.forward(climb.until, reader.largest, seen.__contains__, deep=False)
         swept = await reader.drive(self._feed, steps)
         if swept is None or swept.backlog or not swept.is_sorted:
             return
         self._end = swept.total
-        items = [item for item in swept.items if item.at > climb.began]
-        proof = _proven(self._proof("shallow", climb.began, swept.server_time), swept)
+        items = [item for item in swept.items if item.at > climb.until]
+        proof = _proven(self._proof("shallow", climb.until, swept.server_time), swept)
         await self._committer.commit_all(items, self.checkpoint.position, proof)
 
     def _proof(self, kind: Pass, stop: Micros, server_time: Micros) -> Proof:

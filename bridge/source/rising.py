@@ -73,15 +73,24 @@ def top(stop: Micros, largest: int, known: Callable[[bytes], bool], total: int) 
         window = yield sweep.window_from(max(0, window.end - SLACK), largest)
         links.append(Link.of(window, "older"))
         linked = any(item.at < boundary for item in window.items)
-    return Swept([], first.server_time, None, complete=False, backlog=True, total=first.total)
+    return Swept(
+        [],
+        first.server_time,
+        None,
+        complete=False,
+        backlog=True,
+        total=first.total,
+        links=tuple(links),
+    )
 
 
 class _Rise:
     """The state of one pass: from the items older than `low` up."""
 
-    def __init__(self, low: Micros, began: Micros, largest: int) -> None:
+    def __init__(self, low: Micros, began: Micros, until: Micros, largest: int) -> None:
         self.low = low
         self.began = began
+        self.until = max(began, until)
         self.largest = largest
         self.newest = min(low, began) if low > BEGINNING else None
         self.links: list[Link] = []
@@ -159,14 +168,16 @@ class _Rise:
         return links
 
 
-def rise(low: Micros, began: Micros, largest: int, total: int) -> Reading[Swept]:
+def rise(
+    low: Micros, began: Micros, largest: int, total: int, until: Micros = BEGINNING
+) -> Reading[Swept]:
     """Read from the items older than `low` up to the end, handing them out oldest first.
 
-    Ends at the proven end, or when `low` passes `began`. Whoever drives it stores the `low` of each
-    `Found` with its items: from there a new pass goes on. A list that cannot be read so is read
-    whole.
+    Ends at the proven end, or when `low` passes `began` and `until`. Whoever drives it stores the
+    `low` of each `Found` with its items: from there a new pass goes on. A list that cannot be read
+    so is read whole.
     """
-    state = _Rise(low, began, largest)
+    state = _Rise(low, began, until, largest)
     try:
         gap = yield from _up(state, total)
     except _NoLinks:
@@ -193,7 +204,7 @@ def _up(state: _Rise, total: int) -> Reading[bool]:
             fresh = [item for item in window.items if item.at > state.low]
         if fresh:
             yield from state.publish(fresh)
-        if state.low > state.began or (yield from state.at_end(window)):
+        if state.low > state.until or (yield from state.at_end(window)):
             return gap
         offset = window.end - sum(1 for item in window.items if item.at >= state.low) - 1
 

@@ -208,12 +208,12 @@ def forward(
             links=tuple(links),
         )
 
+    links.append(Link.of(first, "top"))
     if deep and stop == BEGINNING and first.total > FORWARD_WINDOWS * largest:
         return swept(backlog=True)
     for _ in range(FORWARD_WINDOWS):
         if not window.is_sorted:
             return (yield from to_the_end(first, window, found))
-        links.append(Link.of(window, "newer" if window.ask.offset else "top"))
         found.update((item.digest, item) for item in window.items)
         if window.items and window.oldest < stop:
             return swept(complete=True)
@@ -226,6 +226,7 @@ def forward(
         if below is None:
             break
         window = below
+        links.append(Link.of(window, "newer" if window.ask.offset else "top"))
     return swept(backlog=True)
 
 

@@ -201,6 +201,22 @@ async def test_a_clock_that_is_set_back_loses_nothing(restarts: bool) -> None:  
     bench.assert_exact()
 
 
+@pytest.mark.parametrize("offset", [0, -3600], ids=["mended", "for ever"])
+async def test_a_backlog_behind_a_clock_that_is_slow_is_published(offset: int) -> None:
+    """The bound of the server's time lies far below the backlog: the climb must end higher."""
+    bench = Bench(events=100, past=600, behaviour={"date_offset": -3600})
+    await bench.later(5)
+    bench.api.simulator.control("behaviour", {"date_offset": offset})
+    bench.api.insert(1000)
+    bench.clock.pass_by(10)
+    await bench.catch_up()
+    bench.assert_exact()
+    turns = 0
+    while await bench.turn():
+        turns += 1
+        assert turns < 20, "it climbs again and again"
+
+
 async def test_what_is_remembered_is_bounded() -> None:
     bench = Bench(lateness=100, lateness_max=1000)
     for _ in range(60):
