@@ -32,9 +32,14 @@ Published = Callable[[str, Micros], Awaitable[set[bytes] | None]]
 
 @dataclass(slots=True)
 class _Repair:
-    """The runs that are still to be looked at before a hole is closed, and what was found."""
+    """The runs that are still to be looked at before a hole is closed, and what was found.
 
+    `newer` are gaps that opened since it began: they are left for another round.
+    """
+
+    hole: Hole
     waiting: set[str]
+    newer: Hole | None = None
     runs: int = 0
     found: int = 0
     unread: int = 0
@@ -75,6 +80,7 @@ class Auditor:
         self._discover_at: Micros = BEGINNING
         self._told: set[tuple[bytes, int]] = set()
         self._repair: _Repair | None = None
+        self._repair_at: Micros = BEGINNING
         self._lateness: Micros = 0
 
     def mutations(self, items: Collection[Item]) -> list[Finding]:
@@ -86,6 +92,12 @@ class Auditor:
         telemetry.events_mutated(state.source, len(new))
         return [certificate.mutated(item) for item in new]
 
+    def note_gap(self, gap: Hole) -> None:
+        """Take note that the feed may have lost events, also while older losses are looked into."""
+        repair = self._repair
+        if repair is not None:
+            repair.newer = gap if repair.newer is None else repair.newer.with_gap(gap)
+
     async def work(self, proof: Proof, until: float) -> bool:
         """Audit the runs that are due at the time of `proof`; True if more are.
 
@@ -94,11 +106,12 @@ class Auditor:
         """
         now, self._lateness = proof.server_time, proof.lateness
         hole = self._committer.state.position.hole
-        unknown = now >= self._discover_at or (hole is not None and self._repair is None)
-        if unknown and not await self._discover(proof, now):
+        repairs = hole is not None and self._repair is None and now >= self._repair_at
+        if (repairs or now >= self._discover_at) and not await self._discover(proof, now):
             return False
-        if hole is not None and self._repair is None:
-            self._repair = _Repair(self._table.readable())
+        if repairs and hole is not None:
+            self._repair = _Repair(hole, self._table.readable())
+            self._repair_at = now + self._interval
             self._table.hurry(self._repair.waiting, now)
         failures = 0
         work = _Work(proof)
@@ -249,12 +262,13 @@ class Auditor:
         """Commit what was found; with the last run of a repair the hole is closed."""
         state = self._committer.state
         position, findings = state.position, work.findings
-        repair, hole = self._repair, state.position.hole
-        closes = repair is not None and not repair.waiting and hole is not None
-        if closes and repair is not None and hole is not None:
-            position = replace(position, hole=None)
-            counts = {"found": repair.found, "runs": repair.runs, "unread": repair.unread}
-            findings = [*findings, certificate.gap_closed(state.source, hole, **counts)]
+        repair = self._repair
+        closed = repair if repair is not None and not repair.waiting else None
+        if closed is not None:
+            position = replace(position, hole=closed.newer)
+            counts = {"found": closed.found, "runs": closed.runs, "unread": closed.unread}
+            told = certificate.gap_closed(state.source, closed.hole, **counts)
+            findings = [*findings, told]
         items = sorted(work.items, key=lambda item: item.at)
         runs = {run: one for run, one in work.runs.items() if one != state.runs.get(run)}
         first, rest = items[:BATCH_ITEMS], items[BATCH_ITEMS:]
@@ -262,7 +276,7 @@ class Auditor:
         while rest:
             part, rest = rest[:BATCH_ITEMS], rest[BATCH_ITEMS:]
             await self._committer.commit(part, position, work.proof, proven=True)
-        if closes:
+        if closed is not None:
             self._repair = None
             telemetry.gap_closed(state.source)
         work.items, work.runs, work.findings = [], {}, []

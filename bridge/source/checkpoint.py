@@ -40,6 +40,11 @@ class Hole:
     low: Micros
     high: Micros | None
 
+    def with_gap(self, other: Hole) -> Hole:
+        """Return the hole that holds both."""
+        highs = (high for high in (self.high, other.high) if high is not None)
+        return Hole(min(self.low, other.low), max(highs, default=None))
+
 
 @dataclass(frozen=True, slots=True)
 class Late:

@@ -32,7 +32,13 @@ GROUP_SECONDS: Final = 1.0
 """... or when it has held the first of them for so long."""
 
 DEEP_PARTS: Final = 10
-"""A deep sweep is due so many times in the lateness window."""
+"""A deep sweep is due so many times in the lateness window ..."""
+
+DEEP_SHARE: Final = 5
+"""... but takes no more than one part in so many of the time."""
+
+QUIET_WINDOWS: Final = 100
+"""A climb over what is known already notes its height after so many windows."""
 
 
 @dataclass(slots=True)
@@ -46,7 +52,9 @@ class _Group:
     low: Micros | None = None
 
     def full(self, now: float) -> bool:
-        return len(self.items) >= GROUP_ITEMS or now - self.since >= GROUP_SECONDS
+        if len(self.items) >= GROUP_ITEMS or len(self.links) >= QUIET_WINDOWS:
+            return True
+        return bool(self.items) and now - self.since >= GROUP_SECONDS
 
 
 class Poller:
@@ -74,9 +82,8 @@ class Poller:
             convert.items,
         )
         self._lateness_max = round(settings.lateness_max * SECOND)
-        self._deep_at: float | None = None
+        self._deep_at = 0.0
         self._tail_at = 0.0
-        self._hole_at: float | None = None
         self._end = 0
         self._passes = committer.state.sweep
         self.checkpoint = committer.state
@@ -113,7 +120,7 @@ class Poller:
         if state.position.climb is not None:
             return await self._climb(state.position.climb, total=self._end)
         now, stop = self._clock.monotonic(), self._stop()
-        deep = self._deep_at is None or now >= self._deep_at + (self.lateness / SECOND / DEEP_PARTS)
+        deep = now >= self._deep_at
         reader.requests = 0
         if reader.rising:
             steps = rising.top(stop, reader.largest, state.seen.__contains__, self._end)
@@ -128,13 +135,21 @@ class Poller:
             # The height of the first window, should the server's clock be far behind its events.
             until = swept.links[0].oldest or swept.server_time
             climb = Climb(stop, swept.server_time, max(until, swept.server_time))
-            return await self._climb(climb, total=swept.total, kind=kind)
+            more = await self._climb(climb, total=swept.total, kind=kind)
+            if not more:  # a climb that got ahead is looked over at once
+                self._plan_deep(now)
+            return more
         proof = self._proof("deep" if deep else "shallow", stop, swept.server_time)
         await self._settle(swept, swept.items, proof)
         if deep or swept.complete:
-            self._deep_at = now
+            self._plan_deep(now)
         self._show(swept.server_time)
         return False
+
+    def _plan_deep(self, began: float) -> None:
+        """Plan the next deep sweep, given when the one that is over now began."""
+        took = self._clock.monotonic() - began
+        self._deep_at = began + max(self.lateness / SECOND / DEEP_PARTS, DEEP_SHARE * took)
 
     async def _begin(self) -> None:
         """Decide where a new source starts, and make that durable.
@@ -199,16 +214,14 @@ class Poller:
     def _suspect(
         self, position: Position, stop: Micros, swept: Swept, items: list[Item]
     ) -> tuple[Position, list[Finding]]:
-        """Note a gap, unless one is being looked into or was within the audit interval."""
-        now = self._clock.monotonic()
-        lately = self._hole_at is not None and now < self._hole_at + self._settings.audit_interval
-        if position.hole is not None or lately:
-            return position, []
-        self._hole_at = now
+        """Note a gap; audits look into it, and into what is added to it meanwhile."""
         times = [item.at for item in items] + [link.oldest for link in swept.links if link.oldest]
-        hole = Hole(stop, min(times, default=None))
+        gap = Hole(stop, min(times, default=None))
+        self._auditor.note_gap(gap)
+        if position.hole is not None:
+            return replace(position, hole=position.hole.with_gap(gap)), []
         telemetry.gap_suspected(self._settings.name)
-        return replace(position, hole=hole), [certificate.gap(self._settings.name, hole)]
+        return replace(position, hole=gap), [certificate.gap(self._settings.name, gap)]
 
     def _measure(self, position: Position, items: list[Item], server_time: Micros) -> Position:
         """Take note of how late the new ones among `items` are."""
@@ -227,9 +240,11 @@ class Poller:
         up = rising.rise if reader.rising else ascend
 
         async def found(one: Found) -> None:
-            if not group.items:
+            seen = self.checkpoint.seen
+            new = [item for item in one.items if item.digest not in seen]
+            if new and not group.items:
                 group.since = self._clock.monotonic()
-            group.items += one.items
+            group.items += new
             group.links += one.links
             group.low = one.low
             if group.full(self._clock.monotonic()):
@@ -252,13 +267,12 @@ class Poller:
             return True
         swept = replace(swept, links=(*group.links, *swept.links))
         await self._settle(swept, group.items + swept.items, proof)
-        self._deep_at = self._clock.monotonic()
         self._show(climb.began)
         after = self.checkpoint.position, self.checkpoint.batch
         return kind == "climb" and swept.complete and after != before
 
     async def _commit_group(self, group: _Group, climb: Climb) -> None:
-        if group.low is None or not group.items:
+        if group.low is None or not (group.items or len(group.links) >= QUIET_WINDOWS):
             return
         position = replace(self.checkpoint.position, climb=replace(climb, low=group.low))
         proof = replace(group.proof, links=tuple(group.links))

@@ -187,14 +187,16 @@ def forward(
     item is known: it finds what is new with one request and never moves the frontier. Too many
     windows, or a run of equal timestamps longer than a window, are a backlog, to be climbed; so is
     a first read of a list that says it is long. A list that is not sorted by time is read to its
-    end.
+    end by a deep pass, and no further by a shallow one.
     """
     window = first = yield Ask(1, largest)
     found: dict[bytes, Item] = {}
     links: list[Link] = []
     back = SLACK
 
-    def swept(*, complete: bool = False, end: bool = False, backlog: bool = False) -> Swept:
+    def swept(
+        *, complete: bool = False, end: bool = False, backlog: bool = False, is_sorted: bool = True
+    ) -> Swept:
         items = oldest_first(list(found.values()))
         return Swept(
             items,
@@ -204,6 +206,7 @@ def forward(
             gap=end and stop > BEGINNING and not any(item.at < stop for item in items),
             bottom=items[0].digest if end and items else None,
             backlog=backlog,
+            is_sorted=is_sorted,
             total=first.total,
             links=tuple(links),
         )
@@ -212,13 +215,14 @@ def forward(
     if deep and stop == BEGINNING and first.total > FORWARD_WINDOWS * largest:
         return swept(backlog=True)
     for _ in range(FORWARD_WINDOWS):
-        if not window.is_sorted:
+        if not window.is_sorted and deep:
             return (yield from to_the_end(first, window, found))
         found.update((item.digest, item) for item in window.items)
-        if window.items and window.oldest < stop:
+        if window.is_sorted and window.items and window.oldest < stop:
             return swept(complete=True)
-        if not deep and window.items and known(window.items[-1].digest):
-            return swept()
+        enough = not deep and window.items and known(window.items[-1].digest)
+        if enough or not window.is_sorted:
+            return swept(is_sorted=window.is_sorted)
         if len(window.items) < window.ask.size and (yield from is_end(window.ask)):
             links[-1] = Link.of(window, "end" if window.ask.offset else "top")
             return swept(complete=True, end=True)
