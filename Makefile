@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 45
+EVENTS ?= 2000000
 
 # uv reads variables of its own: hand over the package index that pip is set up with, if any.
 INDEX := $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
@@ -11,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration bench lock clean
+.PHONY: help demo test lint types unit integration bench backfill lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -20,6 +21,7 @@ help:
 	@echo "make unit         the tests that need no broker"
 	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
 	@echo "make bench        figures, printed, not judged"
+	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
 
 demo: $(VENV)/.demo
@@ -41,6 +43,9 @@ integration: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	for each in tests/bench/bench_*.py; do $(BIN)/python $$each || exit 1; done
+
+backfill: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/backfill.py $(EVENTS)
 
 lock: $(VENV)/.uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
