@@ -37,13 +37,14 @@ def assembled(
     `timeout` is that of a request, in seconds.
     """
     index = MissionIndex(client, clock, settings.name)
+    cap = round(settings.lateness_max * SECOND)
     committer = Committer(
         checkpoint,
         publisher=publisher,
         writer=writer,
         index=index,
         clock=clock,
-        keep=round(settings.lateness_max * SECOND),
+        keep=cap,
     )
     server = ServerClock(settings.lateness_max)
 
@@ -58,5 +59,5 @@ def assembled(
 
     interval = round(settings.audit_interval * SECOND)
     table = RunTable(client, committer, reader(), index, interval)
-    auditor = Auditor(client, clock, committer, reader(), table, on_topic, may_go_on, interval)
+    auditor = Auditor(client, clock, committer, reader(), table, on_topic, may_go_on, interval, cap)
     return Poller(settings, client, clock, committer, reader(), auditor, may_go_on)

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bridge import telemetry
-from bridge.clock import Clock, Micros
+from bridge.clock import SECOND, Clock, Micros
 from bridge.errors import ApiError, ApiRejected, BridgeError, InvalidId, RateLimited
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Event
 from bridge.source import audit, certificate, convert
 from bridge.source.certificate import Finding, Proof
-from bridge.source.checkpoint import Hole
+from bridge.source.checkpoint import Hole, Position
 from bridge.source.discovery import RunTable, finished
+from bridge.source.lateness import how_late, worst
 from bridge.source.reader import ApiList, Reader
 from bridge.source.runs import RunSummary
 from bridge.source.sweep import BEGINNING, Found, Item
@@ -25,6 +26,9 @@ AT_ONCE: Final = 20
 
 FAILURES: Final = 3
 """After so many failures in a row audits wait for the next poll: the API is likely away."""
+
+MUTATIONS: Final = 100
+"""Changed events that are told one by one in a transaction at most; all are counted."""
 
 Published = Callable[[str, Micros], Awaitable[set[bytes] | None]]
 """Digests of a run's events on the topics; None if the logs no longer reach back to a time."""
@@ -56,7 +60,10 @@ class _Work:
 
 
 class Auditor:
-    """Audits the runs of one source, between its polls."""
+    """Audits the runs of one source, between its polls.
+
+    `interval` is the time between audits of a live run, `cap` the widest lateness window.
+    """
 
     def __init__(
         self,
@@ -68,7 +75,9 @@ class Auditor:
         published: Published,
         may_go_on: Callable[[], bool],
         interval: Micros,
+        cap: Micros,
     ) -> None:
+        self._cap = cap
         self._client = client
         self._clock = clock
         self._committer = committer
@@ -87,10 +96,10 @@ class Auditor:
         """Return a finding for each item that was published with other content; each once."""
         state = self._committer.state
         changed = {(one.digest, one.checksum): one for one in state.changed(list(items))}
-        new = [changed[name] for name in changed.keys() - self._told]
+        new = [changed[name] for name in sorted(changed.keys() - self._told)]
         self._told |= changed.keys()
         telemetry.events_mutated(state.source, len(new))
-        return [certificate.mutated(item) for item in new]
+        return [certificate.mutated(item) for item in new[:MUTATIONS]]
 
     def note_gap(self, gap: Hole) -> None:
         """Take note that the feed may have lost events, also while older losses are looked into."""
@@ -150,6 +159,8 @@ class Auditor:
         except (ApiError, ApiRejected) as error:
             telemetry.run_audited(self._committer.state.source, "failed")
             telemetry.dependency_away("api", str(error), of="audits of runs")
+            if isinstance(error, ApiRejected):  # it would be refused again
+                self._note_repair(run, found=0, read=False)
             self._table.looked_at(run, now, self._lateness)
             return False
         except BridgeError:
@@ -200,14 +211,17 @@ class Auditor:
         counted = [item for item in items if item.at >= position.counted_from]
         found = audit.sort_out(counted, state.seen, oldest=position.oldest)
         fresh = found.new
-        if summary.count is None or not audit.accounts_for(summary, found):
-            on_topic = await self._published(run, min((one.at for one in counted), default=now))
+        if not audit.accounts_for(summary, found):
+            on_topic = await self._published(run, min(one.at for one in counted))
             if on_topic is None:
                 # Whether the expired ones were ever published cannot be told any more.
                 work.findings.append(self._unprovable(found.expired))
                 on_topic = {item.digest for item in (*found.known, *found.expired)}
             fresh = fresh + [item for item in found.expired if item.digest not in on_topic]
             there = audit.listing_of([i for i in counted if i.digest in on_topic], now)
+            summary = replace(summary, count=there.count, digest=there.digest)
+        elif summary.count is None:
+            there = audit.listing_of(found.known, now)
             summary = replace(summary, count=there.count, digest=there.digest)
         if not fresh:
             listing = audit.listing_of(counted, now)
@@ -258,6 +272,12 @@ class Auditor:
         repair.unread += not read
         repair.found += found
 
+    def _measured(self, position: Position, items: list[Item], proof: Proof) -> Position:
+        """Take note of how late events were that a wider window would have caught."""
+        by = [one for one in how_late(items, position.frontier) if one <= self._cap]
+        telemetry.lateness_measured(self._committer.state.source, [one / SECOND for one in by])
+        return replace(position, worst_late=worst(position.worst_late, by, proof.server_time))
+
     async def _finish(self, work: _Work) -> None:
         """Commit what was found; with the last run of a repair the hole is closed."""
         state = self._committer.state
@@ -270,6 +290,8 @@ class Auditor:
             told = certificate.gap_closed(state.source, closed.hole, **counts)
             findings = [*findings, told]
         items = sorted(work.items, key=lambda item: item.at)
+        if repair is None:
+            position = self._measured(position, items, work.proof)
         runs = {run: one for run, one in work.runs.items() if one != state.runs.get(run)}
         first, rest = items[:BATCH_ITEMS], items[BATCH_ITEMS:]
         await self._committer.commit(first, position, work.proof, findings, runs=runs, proven=True)

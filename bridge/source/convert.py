@@ -75,8 +75,11 @@ def moment(text: str | None) -> Micros | None:
 
 
 def checksum(row: Event | Malformed) -> int:
-    """Return a CRC-32 of a row's content, never 0; a null field is the same as an absent one."""
-    shown = (row.__dict__, row.model_extra) if isinstance(row, Event) else row.raw
+    """Return a CRC-32 of a row's documented fields, never 0; null is the same as absent.
+
+    Fields that the API does not document may change with every answer, and say nothing then.
+    """
+    shown = row.__dict__ if isinstance(row, Event) else row.raw
     return zlib.crc32(repr(shown).encode("utf-8", "surrogatepass")) or 1
 
 

@@ -65,6 +65,21 @@ async def test_a_late_event_widens_the_window_up_to_its_cap_for_a_day() -> None:
     assert bench.poller.lateness == 300 * SECOND
 
 
+async def test_what_an_audit_finds_widens_the_window_as_well() -> None:
+    bench = Bench(events=50, past=600, lateness=100, lateness_max=1500, audit_interval=300)
+    (first,) = bench.api.insert(1)
+    await bench.later(20)
+    bench.api.insert(1)
+    await bench.later(20)
+    bench.api.insert(1, ago=600, run_id=first["run_id"])
+    await bench.later(400)
+    measured = bench.poller.checkpoint.position.worst_late
+    assert measured is not None
+    assert 500 * SECOND < measured.by < 600 * SECOND
+    assert bench.poller.lateness == 2 * measured.by
+    bench.assert_exact()
+
+
 async def test_an_outage_makes_no_event_late() -> None:
     bench = Bench(events=200, past=3000, lateness=300, lateness_max=9000, audit_interval=1e6)
     await bench.later(100)
