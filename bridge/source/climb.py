@@ -25,6 +25,9 @@ from bridge.source.sweep import (
 PATIENCE = 100
 """After so many requests in vain a climb gives up on links, and the list is read to its end."""
 
+TRIES = 20
+"""After so many windows without a link there are positions between that show nothing."""
+
 QUIET = 2
 """So many passes in a row over a run of equal timestamps must add nothing ..."""
 
@@ -116,7 +119,8 @@ class _Climb:
         """
         if self.low == BEGINNING:
             return (yield from self.bottom(offset))
-        while True:
+        start = offset
+        for _ in range(TRIES):
             window = yield from self._read(sweep.window_around(offset, self.largest, self._below))
             newer = sum(1 for item in window.items if item.at >= self.low)
             if newer < len(window.items) and (newer or not window.ask.offset):
@@ -142,6 +146,54 @@ class _Climb:
                 offset = window.ask.offset + window.ask.size + max(self._step, 0)
                 self._step = max(self.largest // 2, 2 * self._step)
                 self._below = self.largest * 3 // 4
+        return (yield from self._across(start))
+
+    def _across(self, offset: int) -> Reading[tuple[Window, int]]:
+        """Link over positions that show nothing, more of them than a window holds.
+
+        So it is where a server filters rows after it counted them. From an item older than `low`
+        up to one that is newer, the same must stand at the same positions twice in a row.
+        Raises _NoLinks.
+        """
+        if self.largest <= 2 * SLACK:
+            raise _NoLinks
+        before: list[Window] = []
+        while True:
+            window = yield from self._read(sweep.window_around(offset, self.largest, SLACK))
+            while not any(item.at < self.low for item in window.items):
+                short = len(window.items) < window.ask.size
+                if short and (yield from sweep.is_end(window.ask)):
+                    break
+                behind = window.ask.offset + window.ask.size - SLACK
+                window = yield from self._read(sweep.window_from(behind, self.largest))
+            path = [window]
+            while window.ask.offset and not any(item.at > self.low for item in window.items):
+                above = window.ask.offset - 1
+                window = yield from self._read(sweep.window_around(above, self.largest, SLACK))
+                path.append(window)
+            if _alike(path, before):
+                self.links += [Link.of(one, "older") for one in path]
+                ties = [item for one in path for item in one.items if item.at == self.low]
+                if ties:
+                    yield Found(ties, self.low, self.newest, self._linked())
+                return window, sum(1 for item in window.items if item.at >= self.low)
+            before, offset = path, path[0].ask.offset
+
+    def past_ties(self, window: Window, newer: int) -> Reading[Window]:
+        """Read on from a window that shows nothing newer than `low`, only items at `low`.
+
+        Returns a window that shows something newer, or is the first of the list. Raises _NoLinks.
+        """
+        few = self.largest // 4
+        if newer < few:  # the window lies low, or what is above it shows nothing
+            self._below = SLACK
+            window, newer = yield from self.linked(window.ask.offset + newer - 1)
+            if window.items[0].at > self.low or not window.ask.offset:
+                return window
+            if newer < few:
+                window, _ = yield from self._across(window.ask.offset + newer - 1)
+                return window
+        return (yield from self.through_ties(window, newer))
 
     def through_ties(self, window: Window, newer: int) -> Reading[Window]:
         """Read a run of items at `low` that is longer than a window, until passes add nothing.
@@ -225,6 +277,13 @@ class _Climb:
         return links
 
 
+def _alike(one: Sequence[Window], other: Sequence[Window]) -> bool:
+    """Whether two passes read the same items at the same positions."""
+    return [(w.ask, [i.digest for i in w.items]) for w in one] == [
+        (w.ask, [i.digest for i in w.items]) for w in other
+    ]
+
+
 def climb(
     low: Micros, began: Micros, largest: int, total: int, until: Micros = BEGINNING
 ) -> Reading[Swept]:
@@ -254,7 +313,7 @@ def _up(state: _Climb, total: int) -> Reading[None]:
         window, newer = yield from state.linked(offset)
         fresh = window.items[:newer]
         if fresh and window.ask.offset and fresh[0].at == state.low:
-            window = yield from state.through_ties(window, newer)
+            window = yield from state.past_ties(window, newer)
             fresh = [item for item in window.items if item.at >= state.low]
         if fresh:
             yield from state.publish(fresh)

@@ -9,6 +9,7 @@ import pytest
 import stamina
 from source_bench import Bench, Crash
 
+from bridge.clock import SECOND
 from bridge.errors import AccessError, ApiError, TransactionLost
 from bridge.source import poller as module
 from bridge.source import transaction
@@ -367,6 +368,26 @@ async def test_a_very_long_run_of_ties_is_published_in_parts(
     bench.assert_exact()
     sizes = [sweep["published"] for sweep in bench.topics.certificates()]
     assert max(sizes) == 100
+
+
+async def test_a_hole_longer_than_a_page_is_crossed() -> None:
+    """The server filters deleted rows after it counted them: pages of nothing in the middle."""
+    bench = Bench(events=400, past=3000, behaviour={"filter_after_limit": True}, lateness=2000)
+    (doomed, *_) = bench.api.insert(300, runs=3)
+    bench.clock.pass_by(10)
+    bench.api.insert(600, runs=20)
+    mission = next(e for e in bench.api.events() if e["event_id"] == doomed["event_id"])
+    bench.api.simulator.control("delete-missions", {"mission_ids": [mission["mission_id"]]})
+    await bench.later(100)
+    assert bench.poller.checkpoint.position.frontier is not None
+    for _ in range(4):
+        bench.api.insert(20)
+        await bench.later(250)
+    frontier = bench.poller.checkpoint.position.frontier
+    assert frontier is not None
+    assert frontier > bench.clock.now() - 300 * SECOND, "sweeps get across it"
+    assert bench.topics.audits("gap") == [], "and do not take it for the end"
+    bench.assert_exact()
 
 
 # New events while an old backlog is climbed
