@@ -6,7 +6,7 @@ travels as records of the checkpoint topic is in `checkpoint_records.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -103,6 +103,10 @@ class Fresh:
     late: bool
 
 
+Publish = Callable[[Fresh], bool]
+"""Makes the record of an event; False if it cannot be one and is a dead letter instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What one transaction publishes and how it changes the checkpoint.
@@ -153,7 +157,7 @@ class Checkpoint:
         *,
         server_time: Micros,
         keep: Micros,
-        publish: bool = True,
+        publish: Publish | None,
         sweep: int = 0,
         runs: Mapping[str, RunSummary | None] | None = None,
         proven: bool = False,
@@ -162,11 +166,11 @@ class Checkpoint:
 
         `keep` is the oldest time that a sweep may still read: digests below it expire, but for
         events dated beyond the server's time, which the feed goes on to show: they are carried
-        into the new segment. With publish=False all items are only remembered. `runs` replaces
-        summaries, before the items are added to them. With proven=True digests may be expired: an
-        audit has looked at what is published.
+        into the new segment. `publish` is called for each new event, in order; without it all items
+        are only remembered. `runs` replaces summaries, before the items are added to them. With
+        proven=True digests may be expired: an audit has looked at what is published.
         """
-        any_age = proven or not publish
+        any_age = proven or publish is None
         oldest = BEGINNING if any_age else max(position.oldest, self.position.oldest)
         kept_from = self.position.kept_from
         if kept_from is not None:
@@ -189,8 +193,10 @@ class Checkpoint:
         changed = dict(runs or {})
         fresh: list[Fresh] = []
         reopened: list[str] = []
-        if publish:
-            fresh = self._mark(list(chosen.values()), position.counted_from, changed, reopened)
+        if publish is not None:
+            fresh = self._mark(
+                list(chosen.values()), position.counted_from, changed, reopened, publish
+            )
         segment = self._segment(list(entries.values()), server_time)
         number = max(sweep, self.sweep)
         return Batch(fresh, position, segment, expired, changed, reopened, number)
@@ -242,8 +248,12 @@ class Checkpoint:
         counted_from: Micros,
         runs: dict[str, RunSummary | None],
         reopened: list[str],
+        publish: Publish,
     ) -> list[Fresh]:
-        """Return `items` with their marks; update `runs` and `reopened` by them."""
+        """Return `items` with their marks; update `runs` and `reopened` by them.
+
+        A dead letter makes no other event late, but counts for its run.
+        """
         fresh: list[Fresh] = []
         newest: dict[str, Micros] = {}
         of_run: dict[str, list[Item]] = {}
@@ -252,15 +262,16 @@ class Checkpoint:
             before = newest.get(run)
             if before is None:
                 before = self._summary(run, runs).newest
-            fresh.append(Fresh(item, late=before > item.at))
-            newest[run] = max(before, item.at)
+            one = Fresh(item, late=before > item.at)
+            fresh.append(one)
+            newest[run] = max(before, item.at) if publish(one) else before
             of_run.setdefault(run, []).append(item)
         of_run.pop("", None)  # what is no event belongs to no run
         for run, added in of_run.items():
             summary = self._summary(run, runs)
             if summary.stage != "open":
                 reopened.append(run)
-            runs[run] = summary.with_events(added, counted_from)
+            runs[run] = summary.with_events(added, newest[run], counted_from)
         return fresh
 
     def _summary(self, run: str, runs: Mapping[str, RunSummary | None]) -> RunSummary:

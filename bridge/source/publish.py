@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,22 +74,14 @@ class Publisher:
         self,
         checkpoint: Checkpoint,
         batch: Batch,
-        mission_of: Callable[[str], str | None],
         now: Micros,
         proof: Proof,
         findings: Sequence[Finding] = (),
     ) -> list[Record]:
-        """Return all records of the transaction; the checkpoint's come last.
+        """Return the records that go with the events of a batch; the checkpoint's come last.
 
         `proof` becomes the certificate of what was read, `findings` are told beside it.
         """
-        segment = checkpoint.batch if batch.segment is None else batch.segment.batch
-        events = [
-            self._event(
-                one, mission_of(one.item.run_id), now, _origin(checkpoint, one, proof, segment)
-            )
-            for one in batch.fresh
-        ]
         told = [*findings]
         if batch.fresh or proof.kind != "runs":
             told.append(certificate.swept(checkpoint, batch, proof))
@@ -101,7 +93,7 @@ class Publisher:
             self.state(key, None if value is None else self._encode(self._layout.checkpoint, value))
             for key, value in state_records(checkpoint, batch)
         ]
-        return events + audits + state
+        return audits + state
 
     def state(self, key: str, value: bytes | None) -> Record:
         """Return a record for the checkpoint partition of this source."""
@@ -115,14 +107,20 @@ class Publisher:
         key = finding.about.encode("utf-8", "backslashreplace")
         return Record(self._layout.audit, 0, key, self._encode(self._layout.audit, value))
 
-    def _event(self, one: Fresh, mission_id: str | None, now: Micros, origin: Header) -> Record:
-        """Return an event's record, or its dead letter where it cannot be converted."""
+    def event(
+        self, one: Fresh, mission_id: str | None, now: Micros, origin: str
+    ) -> tuple[Record, bool]:
+        """Return an event's record, or its dead letter and False where it cannot be converted.
+
+        `origin` says how it was found: see `origin_of`.
+        """
+        header = (ORIGIN, origin.encode())
         try:
-            return self._convert(one, mission_id, now, origin)
+            return self._convert(one, mission_id, now, header), True
         except InvalidRecord as error:
-            return self._dead(one, error, now, origin)
+            return self._dead(one, error, now, header), False
         except UnicodeEncodeError as error:
-            return self._dead(one, InvalidRecord("unencodable", str(error)), now, origin)
+            return self._dead(one, InvalidRecord("unencodable", str(error)), now, header), False
 
     def _convert(self, one: Fresh, mission_id: str | None, now: Micros, origin: Header) -> Record:
         fields = convert.record(one, mission_id, now)
@@ -156,12 +154,11 @@ class Publisher:
         return Record(self._layout.dead_letters, 0, short, stub(value), headers)
 
 
-def _origin(checkpoint: Checkpoint, one: Fresh, proof: Proof, batch: int) -> Header:
-    """Return the header that says how an event was found: for `mission-bridge why`."""
+def origin_of(one: Fresh, source: str, batch: int, proof: Proof) -> str:
+    """Say how an event was found, for `mission-bridge why`; `batch` is that of its transaction."""
     ask = one.item.ask
     page = f";page={ask.page};size={ask.size}" if ask else ""
-    where = f"source={checkpoint.source};batch={batch};sweep={proof.number};pass={proof.kind}"
-    return ORIGIN, f"{where}{page}".encode()
+    return f"source={source};batch={batch};sweep={proof.number};pass={proof.kind}{page}"
 
 
 def stub(value: bytes) -> bytes:

@@ -50,13 +50,16 @@ class RunSummary:
     listed: Listing | None = None
     stage: Stage = "open"
 
-    def with_events(self, items: list[Item], counted_from: Micros) -> RunSummary:
-        """Return it with `items` published as well; those before `counted_from` are not counted."""
+    def with_events(self, items: list[Item], newest: Micros, counted_from: Micros) -> RunSummary:
+        """Return it with `items` written as well; those before `counted_from` are not counted.
+
+        `newest` is the newest timestamp of those that became events.
+        """
         counted = [item for item in items if item.at >= counted_from]
         firsts = [item.at for item in counted] + ([] if self.first is None else [self.first])
         return replace(
             self,
-            newest=max(self.newest, *(item.at for item in items)),
+            newest=max(self.newest, newest),
             first=min(firsts, default=None),
             count=None if self.count is None else self.count + len(counted),
             digest=self.digest ^ fold(item.digest for item in counted),

@@ -14,12 +14,12 @@ from typing import Final
 from bridge import telemetry
 from bridge.clock import Clock, Micros
 from bridge.errors import ApiError, ApiRejected
-from bridge.kafka.producer import Writer
+from bridge.kafka.producer import Record, Writer
 from bridge.source import certificate
 from bridge.source.certificate import Finding, Proof
-from bridge.source.checkpoint import Batch, Checkpoint, Position
+from bridge.source.checkpoint import Batch, Checkpoint, Fresh, Position
 from bridge.source.enrich import MissionIndex
-from bridge.source.publish import Publisher
+from bridge.source.publish import Publisher, origin_of
 from bridge.source.runs import RunSummary
 from bridge.source.sweep import BEGINNING, Item
 
@@ -79,12 +79,25 @@ class Committer:
         what the writer raises.
         """
         state = self.state
+        if publish:
+            new = (one for one in items if one.digest not in state.seen)
+            await self._learn({one.run_id for one in new if proven or one.at >= position.oldest})
+        events: list[Record] = []
+        now = self._clock.now()
+
+        def made(one: Fresh) -> bool:
+            origin = origin_of(one, state.source, state.batch + 1, proof)
+            mission_id = self._index.get(one.item.run_id)
+            record, is_event = self._publisher.event(one, mission_id, now, origin)
+            events.append(record)
+            return is_event
+
         batch = state.plan(
             items,
             position,
-            server_time=max(proof.server_time, self._clock.now()),
+            server_time=max(proof.server_time, now),
             keep=self._oldest_read(position),
-            publish=publish,
+            publish=made if publish else None,
             sweep=proof.number,
             runs=runs,
             proven=proven,
@@ -92,11 +105,8 @@ class Committer:
         changes = batch.segment is not None or batch.runs or findings
         if not changes and batch.position == state.position and not state.is_new:
             return None
-        await self._learn({one.item.run_id for one in batch.fresh})
         told = [*findings, *self._reopened(batch)]
-        records = self._publisher.records(
-            state, batch, self._index.get, self._clock.now(), proof, told
-        )
+        records = events + self._publisher.records(state, batch, now, proof, told)
         await self._writer.commit(records)
         state.apply(batch)
         telemetry.events_published(state.source, len(batch.fresh), batch.late)

@@ -270,6 +270,7 @@ class Reader:
             position,
             server_time=self.feed.server_time,
             keep=BEGINNING if settled is None else settled - self.lateness_max,
+            publish=lambda _: True,
         )
         for key, value in records(self.checkpoint, batch):
             if value is None:

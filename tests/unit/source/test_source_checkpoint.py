@@ -62,7 +62,8 @@ def plan(
     """Plan a batch; what is said of the position is added to the present one."""
     now = state.position
     then = replace(now, **position)
-    return state.plan(items, then, server_time=server_time, keep=keep, publish=publish)
+    made = (lambda _: True) if publish else None
+    return state.plan(items, then, server_time=server_time, keep=keep, publish=made)
 
 
 def filled(batches: int = 3) -> tuple[Checkpoint, Topic]:
@@ -107,6 +108,27 @@ def test_an_event_is_late_after_a_later_one_of_its_run() -> None:
         batch = plan(there, again)
         assert [one.late for one in batch.fresh] == [False, True, False, False]
         assert batch.late == 1
+
+
+def test_a_dead_letter_makes_no_event_late_but_counts_for_its_run() -> None:
+    state, topic = Checkpoint("default", FEED), Topic()
+    broken, sound = item(1, 20, "a"), item(2, 30, "a")
+    batch = state.plan(
+        [broken, sound],
+        Position(),
+        server_time=100,
+        keep=BEGINNING,
+        publish=lambda one: one.item is sound,
+    )
+    topic.commit(state, batch)
+    assert (state.runs["a"].count, state.runs["a"].newest) == (2, 30)
+    broken_alone = item(3, 90, "a")
+    batch = state.plan(
+        [broken_alone], Position(), server_time=100, keep=BEGINNING, publish=lambda _: False
+    )
+    topic.commit(state, batch)
+    for there in (state, topic.read()):
+        assert [one.late for one in plan(there, [item(4, 40, "a")]).fresh] == [False]
 
 
 def test_a_start_at_latest_remembers_and_publishes_nothing() -> None:
@@ -159,7 +181,9 @@ def test_a_later_part_of_the_same_sweep_does_not_bring_them_back_either() -> Non
     state, topic = filled(10)
     before = state.position
     topic.commit(state, plan(state, [item(100)], keep=20))
-    batch = state.plan([item(5), item(101)], before, server_time=10**9, keep=20)
+    batch = state.plan(
+        [item(5), item(101)], before, server_time=10**9, keep=20, publish=lambda _: True
+    )
     topic.commit(state, batch)
     assert fresh(batch) == [101]
     assert state.position.kept_from == 20

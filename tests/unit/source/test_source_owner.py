@@ -367,7 +367,7 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
         if damage == "other feed":
             state = bench.topics.state(FEED)
             state.feed = "another"
-            plan = state.plan([], state.position, server_time=0, keep=0)
+            plan = state.plan([], state.position, server_time=0, keep=0, publish=None)
             frontier = dict(records(state, plan))["frontier/default"]
             assert frontier is not None
             value = CODEC.encode(CHECKPOINT, frontier)

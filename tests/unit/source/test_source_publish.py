@@ -17,9 +17,9 @@ from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed
 from bridge.source import convert
 from bridge.source.certificate import Proof
-from bridge.source.checkpoint import Checkpoint, Position
+from bridge.source.checkpoint import Checkpoint, Fresh, Position
 from bridge.source.checkpoint_records import read_back
-from bridge.source.publish import STUB_BYTES, Layout, Publisher
+from bridge.source.publish import STUB_BYTES, Layout, Publisher, origin_of
 from bridge.source.sweep import BEGINNING, Ask, Link
 from bridge.source.transaction import BATCH_ITEMS
 
@@ -45,11 +45,21 @@ def event(number: int = 1, **fields: Any) -> Event:
 
 def published(*rows: Event | Malformed) -> list[Record]:
     """Return the records of a first batch with these rows."""
-    state = Checkpoint("default", "feed")
-    items = list(convert.items(rows, ASK, NOW) or ())
-    batch = state.plan(items, Position(frontier=NOW), server_time=NOW, keep=0)
-    publisher = Publisher(CODEC, LAYOUT, ORIGIN)
-    return publisher.records(state, batch, {event().run_id: "mission-1"}.get, NOW, PROOF)
+    state, publisher = Checkpoint("default", "feed"), Publisher(CODEC, LAYOUT, ORIGIN)
+    missions = {event().run_id: "mission-1"}
+    events: list[Record] = []
+
+    def made(one: Fresh) -> bool:
+        mission_id = missions.get(one.item.run_id)
+        record, is_event = publisher.event(
+            one, mission_id, NOW, origin_of(one, "default", 1, PROOF)
+        )
+        events.append(record)
+        return is_event
+
+    items = convert.items(rows, ASK, NOW) or ()
+    batch = state.plan(items, Position(frontier=NOW), server_time=NOW, keep=0, publish=made)
+    return events + publisher.records(state, batch, NOW, PROOF)
 
 
 def headers(record: Record) -> dict[str, str]:
@@ -116,10 +126,11 @@ def test_a_sweep_leaves_a_certificate() -> None:
 def test_an_expired_segment_becomes_a_tombstone() -> None:
     state = Checkpoint("default", "feed")
     items = convert.items([event()], ASK, NOW) or ()
-    first = state.plan(items, Position(), server_time=NOW, keep=0)
+    first = state.plan(items, Position(), server_time=NOW, keep=0, publish=lambda _: True)
     state.apply(first)
-    batch = state.plan([], Position(frontier=NOW * 2), server_time=NOW, keep=NOW * 2)
-    records = Publisher(CODEC, LAYOUT, ORIGIN).records(state, batch, lambda _: None, NOW, PROOF)
+    later = Position(frontier=NOW * 2)
+    batch = state.plan([], later, server_time=NOW, keep=NOW * 2, publish=None)
+    records = Publisher(CODEC, LAYOUT, ORIGIN).records(state, batch, NOW, PROOF)
     assert [(one.key, one.value is None) for one in records[1:]] == [
         (b"seg/default/1", True),
         (b"frontier/default", False),
