@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from pathlib import Path
 
 import httpx
@@ -51,6 +51,16 @@ class Reply:
     took: float
 
 
+class _NoCookies(CookieJar):
+    """Takes none and gives none, without looking at the answer."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """Leave them where they are."""
+
+    def add_cookie_header(self, request: object) -> None:
+        """Add nothing."""
+
+
 class Wire:
     """A connection pool to one API with one key and one share in a rate budget."""
 
@@ -78,7 +88,7 @@ class Wire:
             timeout=httpx.Timeout(timeout, connect=timeout / 4, pool=timeout / 4),
             follow_redirects=False,
             trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            cookies=_NoCookies(),
         )
 
     async def aclose(self) -> None:
@@ -163,11 +173,13 @@ class Wire:
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> httpx.URL:
         target = f"{self._base.raw_path.decode().rstrip('/')}/ai/missions{path}"
+        if params:
+            target = f"{target}?{httpx.QueryParams(params)}"
         url = self._base.copy_with(raw_path=target.encode("ascii"))
         origin = (self._base.scheme, self._base.host, self._base.port)
         if (url.scheme, url.host, url.port) != origin or url.raw_path.decode() != target:
             raise InvalidId(f"{path!r} would lead to {url.host}{url.path}: not sent")
-        return url.copy_with(params=params) if params else url
+        return url
 
     def _usable_key(self) -> str:
         """Return the key, read anew; one that no header can carry counts as refused (401)."""
