@@ -40,23 +40,24 @@ class MissionIndex:
         while len(self._missions) > KNOWN:
             self._missions.popitem(last=False)
 
-    async def learn(self, run_ids: Collection[str]) -> None:
+    async def learn(self, run_ids: Collection[str]) -> bool:
         """Look up what is not known of `run_ids`: newest runs first, until all are found.
 
-        Raises what the API client raises.
+        Returns whether there was anything to look up. Raises what the API client raises.
         """
         now = self._clock.monotonic()
         self._unknown = {one: until for one, until in self._unknown.items() if until > now}
         wanted = {r for r in run_ids if r not in self._missions and r not in self._unknown}
         wanted.discard("")
+        if not wanted:
+            return False
         for number in range(1, PAGES + 1):
-            if not wanted:
-                return
             page = await self._client.list_recent_runs(page=number, size=PAGE)
             for run in page.items:
                 self.note(run)
                 wanted.discard(run.run_id)
-            if number >= page.total_pages:
+            if number >= page.total_pages or not wanted:
                 break
         self._unknown.update(dict.fromkeys(wanted, now + UNKNOWN_FOR))
         telemetry.missions_unknown(self._source, len(wanted))
+        return True

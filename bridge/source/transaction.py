@@ -132,8 +132,9 @@ class Committer:
     async def _learn(self, run_ids: set[str]) -> None:
         """Look up the missions of runs; events are published without them rather than held back."""
         try:
-            await self._index.learn(run_ids)
+            asked = await self._index.learn(run_ids)
         except (ApiError, ApiRejected) as error:
             telemetry.dependency_away("api", str(error), of="missions of runs")
         else:
-            telemetry.dependency_back("api", of="missions of runs")
+            if asked:
+                telemetry.dependency_back("api", of="missions of runs")
