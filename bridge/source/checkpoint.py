@@ -133,12 +133,14 @@ class Batch:
 class Checkpoint:
     """The state of one source, as its records say.
 
-    `seen` has the content's checksum of each event by its digest (0: not known).
+    `partitions` are the counts of the events topic and of the checkpoint topic (None: an older
+    version did not write them). `seen` has the content's checksum of each event by its digest (0: not known).
     """
 
     source: str
     feed: str
     account: str | None = None
+    partitions: tuple[int, int] | None = None
     position: Position = field(default_factory=Position)
     batch: int = 0
     chain: bytes = NO_CHAIN

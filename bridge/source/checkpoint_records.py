@@ -82,6 +82,8 @@ def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Che
             state.runs.update(_summaries(source, key, value))
     _carry_runs_of_version_1(state)
     state.account = body["account"]
+    if body["event_partitions"] is not None:
+        state.partitions = body["event_partitions"], body["checkpoint_partitions"]
     state.position = _position(body)
     state.batch, state.chain = body["batch"], body["chain"]
     state.published, state.late, state.sweep = body["published"], body["late"], body["sweeps"]
@@ -286,6 +288,8 @@ def _frontier_value(state: Checkpoint, batch: Batch) -> dict[str, Any]:
         "worst_late_at": late and late.at,
         "hole": hole and {"low": hole.low, "high": hole.high},
         "bottom": position.bottom,
+        "event_partitions": state.partitions and state.partitions[0],
+        "checkpoint_partitions": state.partitions and state.partitions[1],
     }
     return _value("Frontier", fields)
 

@@ -70,7 +70,9 @@ class Desk:
         await writer.commit([publisher.state(claim, value)])
         live = await self.read(until=lambda record: record.key == claim.encode())
         checkpoint = state.read_back(self.source, self.feed, self._own(live))
-        await self._check_account(checkpoint, account, live)
+        frontiers = await self._frontiers(live)
+        self._check_partitions(checkpoint, frontiers)
+        self._check_account(checkpoint, account, frontiers)
         mine = [key for key in live if key.startswith(f"claim/{self.source}/")]
         await writer.commit([publisher.state(key, None) for key in mine])
         return checkpoint
@@ -112,7 +114,47 @@ class Desk:
             what = f"the record {key} cannot be decoded ({error})"
             raise StateError(state.misfit(self.source, what)) from error
 
-    async def _check_account(self, checkpoint: Checkpoint, account: str | None, live: Live) -> None:
+    async def _frontiers(self, live: Live) -> dict[str, list[dict[str, Any]]]:
+        """Return the frontiers on all partitions by source; `live` is what its own one holds."""
+        others = set(range(self.layout.checkpoint_partitions)) - {self.layout.checkpoint_partition}
+        parts = [live, *[await self.read(number) for number in sorted(others)]]
+        found: dict[str, list[dict[str, Any]]] = {}
+        for part in parts:
+            for key, value in part.items():
+                kind, body = value["body"]
+                if key.startswith("frontier/") and kind.endswith(".Frontier"):
+                    found.setdefault(key.partition("/")[2], []).append(body)
+        return found
+
+    def _check_partitions(
+        self, checkpoint: Checkpoint, frontiers: dict[str, list[dict[str, Any]]]
+    ) -> None:
+        """Refuse counts of partitions other than those that the checkpoint was written with."""
+        layout = self.layout
+        if checkpoint.is_new and self.source in frontiers:
+            raise StateError(
+                f"the checkpoint of source {self.source} is on another partition of "
+                f"{layout.checkpoint} than {layout.checkpoint_partition}: partitions were added to "
+                "that topic. `mission-bridge repair` writes it where it belongs now"
+            )
+        now = layout.event_partitions, layout.checkpoint_partitions
+        topics = layout.events, layout.checkpoint
+        for topic, before, count in zip(topics, checkpoint.partitions or now, now, strict=True):
+            if before != count:
+                raise StateError(
+                    f"topic {topic} had {before} partitions when the checkpoint of source "
+                    f"{self.source} was written, and has {count}: events of one run would be on "
+                    "two of them, out of order. Go back to the old count, or take the new one over "
+                    "with `mission-bridge repair`"
+                )
+        checkpoint.partitions = now
+
+    def _check_account(
+        self,
+        checkpoint: Checkpoint,
+        account: str | None,
+        frontiers: dict[str, list[dict[str, Any]]],
+    ) -> None:
         """Refuse another account's checkpoint, and a second source for one account."""
         if account is None:
             return
@@ -123,18 +165,10 @@ class Desk:
                 "organization, or another BRIDGE_SOURCE__NAME for this one"
             )
         checkpoint.account = account
-        frontiers = dict(live)
-        for number in range(self.layout.checkpoint_partitions):
-            if number != self.layout.checkpoint_partition:
-                frontiers |= await self.read(number)
-        for key, value in frontiers.items():
-            other = key.partition("/")[2]
-            kind, body = value["body"]
-            if not key.startswith("frontier/") or other == self.source:
-                continue
-            if not kind.endswith(".Frontier"):
-                continue
-            if body["account"] == account and body["feed"] == feed_of(self.base_url, other):
+        for other, bodies in frontiers.items():
+            feed = feed_of(self.base_url, other)
+            same = [body for body in bodies if (body["account"], body["feed"]) == (account, feed)]
+            if same and other != self.source:
                 raise StateError(
                     f"source {self.source} would read organization {account}, which source {other} "
                     "reads already: every event would be published twice. Remove one of them; "

@@ -19,6 +19,7 @@ from bridge.clock import Clock
 from bridge.errors import GaveUp, StateError, TransactionLost
 from bridge.health import Health
 from bridge.kafka.lease import Lease
+from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import Record
 from bridge.missions.access import AccessGate
 from bridge.source.checkpoint_records import claim_record, records
@@ -40,11 +41,12 @@ class Owner:
         assigned: bool = True,
         name: str = "default",
         partitions: int = 1,
+        events: int = 6,
         **settings: Any,
     ) -> None:
         clock = bench.clock
         self.health = Health(clock)
-        layout = Layout.of(SETTINGS, name, events=6, checkpoints=partitions)
+        layout = Layout.of(SETTINGS, name, events=events, checkpoints=partitions)
         at = TopicPartition(layout.checkpoint, layout.checkpoint_partition)
         kafka: Any = Process(bench.topics.kafka, clock, {at} if assigned else set())
         self.process: Process = kafka
@@ -422,3 +424,34 @@ async def test_sources_of_several_accounts_share_the_topics(own: Own) -> None:
         state = bench.topics.state(digest(SETTINGS.api.base_url, name).hex(), name)
         assert state.published == count
         assert len(source.api.events()) == count
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"events": 7}, r"missions.events had 6 partitions .* and has 7"),
+        ({"partitions": 5}, "on another partition of missions.checkpoint"),
+    ],
+)
+async def test_counts_of_partitions_that_changed_are_refused(
+    own: Own, counts: dict[str, int], message: str
+) -> None:
+    bench = Bench(events=20)
+    first = own(bench)
+    await until(published(bench, 20), first)
+    await first.end()
+    second = own(bench, **counts)
+    with pytest.raises(StateError, match=message):
+        await asyncio.wait_for(second.work, 10)
+    assert len(bench.topics.events()) == 20
+
+
+async def test_a_topic_that_grew_and_leaves_the_source_where_it_was_is_refused(own: Own) -> None:
+    names = (f"n{number}" for number in range(50))
+    name = next(one for one in names if murmur2(one.encode(), 2) == 0)
+    bench = Bench(events=20)
+    first = own(bench, name=name)
+    await until(published(bench, 20), first)
+    await first.end()
+    with pytest.raises(StateError, match="had 1 partitions"):
+        await asyncio.wait_for(own(bench, name=name, partitions=2).work, 10)
