@@ -134,7 +134,8 @@ class Checkpoint:
     """The state of one source, as its records say.
 
     `partitions` are the counts of the events topic and of the checkpoint topic (None: an older
-    version did not write them). `seen` has the content's checksum of each event by its digest (0: not known).
+    version did not write them). `seen` has the content's checksum of each event by its digest
+    (0: not known).
     """
 
     source: str
