@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from feed import Reader, Weather, check, story
 
 from bridge.clock import SECOND, Micros
 from bridge.source import climb, sweep
 from bridge.source.checkpoint import Batch, Checkpoint
 from bridge.source.sweep import Ask, Found, Swept, Window
+from simulation.feed import Reader, Weather, check, story
 
 WEATHERS: dict[str, tuple[Weather, int]] = {
     "calm": (Weather(), 40),
