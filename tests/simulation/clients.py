@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from random import Random
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition, errors
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from simulation.brokers import Brokers, Written
+from simulation.brokers import Written
 from simulation.chaos import Fate
+from simulation.stage import Stage
 from simulation.virtual import Machine, passing
 
 LATENCIES: Final = (0.002, 0.002, 0.005, 0.02, 0.3)
@@ -31,19 +31,15 @@ T = TypeVar("T")
 class Wire:
     """A machine's connection to the brokers, and what happens on it."""
 
-    def __init__(
-        self,
-        machine: Machine,
-        brokers: Brokers,
-        rng: Random,
-        fate: Callable[[], Fate],
-        tell: Callable[[str], None],
-    ) -> None:
+    def __init__(self, stage: Stage, machine: Machine) -> None:
+        self.stage = stage
         self.machine = machine
-        self.brokers = brokers
-        self.rng = rng
-        self.fate = fate
-        self.tell = tell
+        self.brokers = stage.brokers
+        self.rng = stage.kafka_chance
+
+    def tell(self, what: str) -> None:
+        """Add a line to the account."""
+        self.stage.tell(self.machine.name, what)
 
     async def ask(self, request: Callable[[], T]) -> T:
         """Send a request and get its answer; ask again while the coordinator is busy."""
@@ -66,8 +62,8 @@ class KafkaOn:
     committed_only = True
     """The consumers' isolation level."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, stage: Stage, machine: Machine) -> None:
+        self._wire = Wire(stage, machine)
 
     def producer(self, transactional_id: str | None) -> Any:
         assert transactional_id is not None
@@ -121,6 +117,8 @@ class Sender:
         self.epoch = -1
         self.fate = Fate.FINE
         self.commit = 0
+        self.stale: Callable[[], None] | None = None
+        """An EndTxn on its way that arrives when it harms most: within the next transaction."""
 
     def begin(self, fate: Fate, commit: int) -> None:
         self.fate, self.commit = fate, commit
@@ -153,6 +151,11 @@ class Sender:
                 await wire.machine.travel(wire.rng.choice(SLOW))
             error = await self._deliver(at, batch, spoiled=last)
             number += 1
+            if self.stale is not None and not last:
+                self.stale()
+                self.stale = None
+                if wire.rng.random() < 0.5:
+                    wire.machine.die()
             if acknowledged.done():
                 continue
             if error is None:
@@ -200,7 +203,7 @@ class Producer:
 
     async def begin_transaction(self) -> None:
         self._wire.brokers.commits += 1
-        fate = self._wire.fate()
+        fate = self._wire.stage.fate()
         if fate is not Fate.FINE:
             self._wire.tell(f"its transaction will be {fate.value}")
         self._sender.begin(fate, self._wire.brokers.commits)
@@ -239,18 +242,23 @@ class Producer:
             case Fate.END_LOST:
                 await asyncio.get_running_loop().create_future()
             case Fate.END_UNANSWERED:
-                self._arrive_late(end, wire.rng.choice((0.0, 0.1, 1.0, 30.0, 60.0)))
+                seconds = wire.rng.choice((0.0, 0.1, 1.0, 30.0, 60.0))
+                asyncio.get_running_loop().call_later(seconds, self._late(end))
                 await asyncio.get_running_loop().create_future()
             case Fate.END_REPEATED:
-                self._arrive_late(end, wire.rng.choice((0.0, 0.05, 1.0, 2.0, 3.0, 5.0, 9.0)))
+                if wire.rng.random() < 0.3:
+                    sender.stale = self._late(end)
+                else:
+                    seconds = wire.rng.choice((0.0, 0.05, 1.0, 3.0, 9.0))
+                    asyncio.get_running_loop().call_later(seconds, self._late(end))
                 raise errors.KafkaConnectionError("the connection broke")
         await wire.ask(end)
         if fate is Fate.KILLED_AFTER:
             wire.machine.die()
             await wire.machine.gate()
 
-    def _arrive_late(self, end: Callable[[], None], seconds: float) -> None:
-        """Let a request arrive that nobody waits for any more."""
+    def _late(self, end: Callable[[], None]) -> Callable[[], None]:
+        """Make what lets a request arrive that nobody waits for any more."""
 
         def arrive() -> None:
             try:
@@ -260,7 +268,7 @@ class Producer:
             else:
                 self._wire.tell("an EndTxn arrived late")
 
-        asyncio.get_running_loop().call_later(seconds, arrive)
+        return arrive
 
     async def partitions_for(self, _topic: str) -> set[int]:
         return {0}

@@ -22,6 +22,7 @@ from bridge.source.publish import Layout
 from simulation.clients import KafkaOn
 from simulation.network import Network
 from simulation.scenarios import Scenario
+from simulation.stage import Stage
 from simulation.virtual import Machine, MachineClock
 
 SETTINGS: Final = Settings()
@@ -62,32 +63,29 @@ class Process:
 
     def __init__(
         self,
-        scenario: Scenario,
+        stage: Stage,
         machine: Machine,
-        clock: MachineClock,
-        kafka: KafkaOn,
-        network: Network,
-        ended: Callable[[Process, BaseException | None], None],
+        ended: Callable[[Machine, BaseException | None], None],
+        naps: Callable[[Machine, float], None],
     ) -> None:
         self.machine = machine
-        self.clock = clock
-        self.network = network
+        self.clock = clock = MachineClock(stage.loop, machine, naps)
         self.seat = SeatInGroup()
         client = MissionsClient(
             base_url="https://api.example.test/v2",
             key=lambda: "KEY0123456789ABCDEF",
             budget=RateBudget(1e6, clock),
             clock=clock,
-            transport=network,
+            transport=Network(stage, machine),
         )
         health = Health(clock)
         gate = AccessGate(client.probe, clock, health)
-        stand_in: Any = kafka
+        kafka: Any = KafkaOn(stage, machine)
         seat: Any = self.seat
         self.source = Source(
             SETTINGS,
-            source_settings(scenario),
-            kafka=stand_in,
+            source_settings(stage.scenario),
+            kafka=kafka,
             client=client,
             gate=gate,
             codec=CODEC,
@@ -100,7 +98,7 @@ class Process:
         self._work = asyncio.create_task(self.source.run(stop))
         self._gate = asyncio.create_task(gate.run(stop))
         self._work.add_done_callback(
-            lambda work: None if work.cancelled() else ended(self, work.exception())
+            lambda work: None if work.cancelled() else ended(machine, work.exception())
         )
 
     def abandon(self) -> list[asyncio.Task[None]]:

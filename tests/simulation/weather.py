@@ -18,6 +18,9 @@ MISSIONS: Final = 5
 RUNS: Final = 2
 """Runs of each mission at first."""
 
+TWINS: Final = {5: "twin-1456", 25: "twin-72138"}
+"""Events of run 7 whose digests begin with the same 32 bits, by their numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weather:
@@ -116,13 +119,24 @@ class Sky:
             self._break(rng.choice(self._live), stamp)
         else:
             number = next(self._numbers)
-            run = rng.choice(self._live)
+            run, event_id = self._named(number)
             fields = {"type": "message", "summary": f"Event {number}", "payload": {"n": number}}
-            self._world.log_event(run, self._event_id(number), fields, stamp)
+            event = self._world.log_event(run, event_id, fields, stamp)
+            event.visible_at = at  # the past was there before the world began
 
     def _many(self, at: Micros) -> None:
         for age in range(self._rng.randrange(5, 60), 0, -1):
             self._one(at - 20_000 * age)
+
+    def _named(self, number: int) -> tuple[Run, str]:
+        """Choose a run, and the id of a new event in it."""
+        if not self._weather.odd_ids:
+            return self._rng.choice(self._live), self._event_id(number)
+        if number in TWINS:
+            return self._live[0], TWINS[number]
+        run = self._live[number % len(self._live)]
+        rest = "7" * (len(self._live) - len(run.run_id))
+        return run, f"{rest}-{number // len(self._live)}"
 
     def _event_id(self, number: int) -> str:
         return f"{number:08x}-0000-4000-8000-{self._rng.getrandbits(48):012x}"
@@ -149,7 +163,8 @@ class Sky:
             self._begin_run(mission, at)
 
     def _begin_run(self, mission: Mission, at: Micros) -> None:
-        run = self._world.start_run(mission, self._ids.new(), {}, at)
+        odd = "7" * (len(self._live) + 1) if self._weather.odd_ids else None
+        run = self._world.start_run(mission, odd or self._ids.new(), {}, at)
         self._world.set_status(run, "running", at)
         self._live.append(run)
 
