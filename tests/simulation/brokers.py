@@ -95,6 +95,7 @@ class Brokers:
         self._rng = rng
         self._ids: dict[str, Coordinator] = defaultdict(Coordinator)
         self.commits = 0
+        self.producers = 0
 
     def init_producer_id(self, name: str) -> int:
         """Fence earlier producers of this id and abort what they left open; return the epoch.
@@ -109,6 +110,7 @@ class Brokers:
             raise errors.ConcurrentTransactions
         known.epoch += 1
         known.ended = None
+        self.producers += 1
         return known.epoch
 
     def produce(

@@ -57,6 +57,10 @@ class Chaos:
     """Chance that the owner is frozen, for longer than its session lasts or not."""
     handed_over: float = 0.0
     """Chance that the group gives the source to another, who begins before the first one ends."""
+    down: float = 3.0
+    """Seconds at most until another process starts where one died."""
+    deaf: float = 3.0
+    """Seconds at most until a member hears what the group decided."""
     foreign: float = 0.0
     """Chance that a stranger leaves a transaction open on the checkpoint's partition."""
     kafka_away: float = 0.0

@@ -16,8 +16,6 @@ from simulation.stage import Stage
 from simulation.virtual import Machine
 
 SESSION: Final = 10.0
-REBALANCE: Final = 3.0
-"""Seconds at most until a member hears what the group decided."""
 
 
 class Group:
@@ -32,7 +30,7 @@ class Group:
         self.crashes = 0
         self.takeovers = 0
         self.rests = 0
-        """Turns of the owner since all is calm, after which it had nothing more to do."""
+        """Turns of an owner after which it had nothing more to do."""
 
     @property
     def owner(self) -> Process | None:
@@ -61,6 +59,7 @@ class Group:
 
     def calm_down(self) -> None:
         """Wake everybody up, and let everybody know who owns the source."""
+        self.rests = 0
         for seat, process in enumerate(self._seats):
             if process is not None:
                 process.machine.thaw()
@@ -111,7 +110,8 @@ class Group:
         assert process is not None
         self._abandoned += process.abandon()
         self._seats[seat] = None
-        stage.loop.call_later(stage.chance.uniform(0.5, 3.0), self._start, seat)
+        down = stage.chance.uniform(0.5, stage.scenario.chaos.down)
+        stage.loop.call_later(down, self._start, seat)
         stage.loop.call_later(SESSION, self._hand_over, seat)
 
     def _hand_over(self, giving: int) -> None:
@@ -122,7 +122,7 @@ class Group:
         self.takeovers += 1
         self._stage.tell("group", f"gives the source to seat {self._owner}")
         for seat in range(len(self._seats)):
-            delay = self._stage.chance.uniform(0.0, REBALANCE)
+            delay = self._stage.chance.uniform(0.0, self._stage.scenario.chaos.deaf)
             self._stage.loop.call_later(delay, self._inform, seat)
 
     def _inform(self, seat: int) -> None:
@@ -136,9 +136,9 @@ class Group:
             process.seat.give(owned=seat == self._owner)
 
     def _napped(self, machine: Machine, seconds: float) -> None:
-        """Count the rests of the owner; after some of them a calm story has nothing to add."""
+        """Count the rests of the owner."""
         process = self.owner
-        if not self._stage.is_calm or process is None or process.machine is not machine:
+        if process is None or process.machine is not machine:
             return
         is_rest = seconds == self._stage.scenario.poll
         if is_rest and process.source.status()["state"] == "tailing":

@@ -49,6 +49,7 @@ def judge(
     _judge_letters(verdict, letters, broken)
     _judge_checkpoint(verdict, brokers, checkpoint, events, len(letters))
     verdict.problems += _torn(brokers)
+    verdict.problems += _disordered(brokers)
     return verdict
 
 
@@ -143,6 +144,18 @@ def _torn(brokers: Brokers) -> Iterator[str]:
     torn = [commit for commit, states in parts.items() if len(states) > 1]
     if torn:
         yield f"{len(torn)} transactions are torn"
+
+
+def _disordered(brokers: Brokers) -> Iterator[str]:
+    """Name an event that stands before an older one of its run in one and the same transaction."""
+    newest: dict[tuple[int, str], Micros] = {}
+    for record in committed(brokers, LAYOUT.events):
+        event = _decode(LAYOUT.events, record)
+        name = record.commit, event["run_id"]
+        if event["timestamp"] < newest.get(name, event["timestamp"]):
+            yield f"event {event['event_id']} stands behind a later one of its transaction"
+            return
+        newest[name] = event["timestamp"]
 
 
 def _decode(topic: str, record: Written) -> dict[str, Any]:

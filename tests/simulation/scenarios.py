@@ -26,10 +26,16 @@ class Scenario:
     page: int = 20
     lateness: float = 20.0
     poll: float = 2.0
-    seconds: float = 45.0
+    seconds: float = 40.0
     """How long the story goes on before everything calms down."""
     settle: float = 70.0
     """How long it goes on after that, at least."""
+    requests: int = 2000
+    """More than so many are a livelock."""
+    is_race: bool = False
+    """The backlog must be read within `seconds`, then it calms down at once."""
+    producers: int = 100
+    """More than so many opened are owners that fence each other for ever."""
 
 
 CRASHING = Chaos(killed=0.1, killed_reading=0.002)
@@ -69,17 +75,24 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "busy": Scenario(
         "bursts and deletions while pages are read",
-        Weather(rate=0.8, bursts=0.03, late=0.1, deletions=0.06),
+        Weather(rate=0.7, bursts=0.03, late=0.1, deletions=0.06),
         chaos=CRASHING,
         behaviour={"granularity": 3},
     ),
+    "larger-pages": Scenario(
+        "many events, and pages that hold them",
+        Weather(rate=1.5, bursts=0.03, late=0.1, deletions=0.01),
+        chaos=CRASHING,
+        page=50,
+    ),
     "long-ties": Scenario(
         "runs of equal timestamps longer than a page",
-        Weather(rate=0.3, bursts=0.03, late=0.05),
+        Weather(rate=0.25, bursts=0.03, late=0.05, past=60.0),
         chaos=CRASHING,
         behaviour={"granularity": 40},
-        page=10,
+        page=12,
         lateness=60.0,
+        seconds=30.0,
     ),
     "shuffled-ties": Scenario(
         "equal timestamps in another order on each read",
@@ -88,9 +101,10 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "long-shuffled-ties": Scenario(
         "the same, in runs longer than a page",
-        Weather(rate=0.3, bursts=0.03, late=0.05),
+        Weather(rate=0.3, bursts=0.03, late=0.05, past=60.0),
         behaviour={"granularity": 40, "shuffle_ties": True},
         lateness=60.0,
+        seconds=20.0,
     ),
     "short-pages": Scenario(
         "rows are filtered after they were counted, so pages come out short",
@@ -121,7 +135,7 @@ SCENARIOS: dict[str, Scenario] = {
         "the server's clock is set, and its Date is missing now and then",
         Weather(late=0.1, steps=0.02),
         roads=Roads(no_dates=0.1),
-        seconds=80.0,
+        seconds=60.0,
         settle=150.0,
     ),
     "skewed": Scenario(
@@ -135,15 +149,32 @@ SCENARIOS: dict[str, Scenario] = {
         behaviour={"date": False},
     ),
     "wrong-dates": Scenario(
-        "the Date of one in fifty answers is three lateness windows ahead",
-        Weather(late=0.1, deletions=0.01),
+        "the Date of one in fifty answers is three lateness windows ahead, and dead processes stay so long",
+        Weather(late=0.1, future=0.05, bursts=0.05),
         roads=Roads(wrong_dates=0.02),
-        seconds=80.0,
+        chaos=Chaos(killed=0.08, down=90.0),
     ),
     "load": Scenario(
         "a backlog is climbed while 30 % of the page capacity arrives",
-        Weather(late=0.1, past=900.0, arrivals=6.0),
+        Weather(late=0.1, past=400.0, arrivals=6.0),
         chaos=CRASHING,
+        seconds=15.0,
+    ),
+    "killed-climbs": Scenario(
+        "a climb that is killed over and over gets ahead all the same",
+        Weather(rate=0.3, bursts=0.0, past=450.0),
+        chaos=Chaos(killed_reading=0.07),
+        page=10,
+        seconds=1500.0,
+        is_race=True,
+    ),
+    "shallow": Scenario(
+        "the lateness window holds more than a page: most polls are shallow",
+        Weather(rate=0.5, late=0.2),
+        page=30,
+        lateness=120.0,
+        seconds=90.0,
+        settle=370.0,
     ),
     "outage": Scenario(
         "the API is away for longer than its truncated list reaches back",
@@ -176,6 +207,12 @@ SCENARIOS: dict[str, Scenario] = {
             {"kind": "echo", "probability": 0.05},
         ),
     ),
+    "half-deaf": Scenario(
+        "every other request fails, and pages come out short",
+        Weather(rate=0.8, late=0.1, deletions=0.02),
+        behaviour={"filter_after_limit": True},
+        faults=({"kind": "status", "status": 503, "probability": 0.5},),
+    ),
     "refused-key": Scenario(
         "the key is refused now and then",
         Weather(late=0.1),
@@ -195,12 +232,18 @@ SCENARIOS: dict[str, Scenario] = {
         "commits that fail, go unanswered, or are ended twice",
         Weather(rate=0.8, late=0.1, bursts=0.02),
         chaos=Chaos(killed=0.05, doubtful=0.08, repeated=0.08),
-        seconds=80.0,
+        seconds=60.0,
     ),
     "takeover": Scenario(
         "two replicas: one freezes, the other takes over, the first wakes up",
         Weather(late=0.1, deletions=0.01),
         chaos=Chaos(replicas=2, killed=0.03, frozen=0.04, handed_over=0.03, repeated=0.02),
+    ),
+    "split-brain": Scenario(
+        "for a while the group shows the source to both of two replicas",
+        Weather(late=0.1),
+        chaos=Chaos(replicas=2, handed_over=0.1, deaf=20.0),
+        producers=30,
     ),
     "strangers": Scenario(
         "foreign transactions hold back what readers of the checkpoint can see",
@@ -211,7 +254,7 @@ SCENARIOS: dict[str, Scenario] = {
         "no broker can be reached for a while",
         Weather(late=0.1, bursts=0.02),
         chaos=Chaos(killed=0.03, kafka_away=0.04),
-        seconds=80.0,
+        seconds=60.0,
     ),
     "storm": Scenario(
         "everything at once",
@@ -228,7 +271,7 @@ SCENARIOS: dict[str, Scenario] = {
             foreign=0.01,
             kafka_away=0.005,
         ),
-        behaviour={"granularity": 3, "shuffle_ties": True, "filter_after_limit": True},
+        behaviour={"granularity": 1, "shuffle_ties": True, "filter_after_limit": True},
         faults=({"kind": "status", "status": 503, "probability": 0.02},),
     ),
 }

@@ -12,9 +12,6 @@ from simulation.scenarios import Scenario
 from simulation.virtual import Machine, MachineClock, VirtualLoop, wall
 from simulation.weather import Sky, at_text
 
-TOO_MANY = 4000
-"""Requests in one story: it will not end by itself."""
-
 
 class Stage:
     """The world of one story. Each kind of chance has a stream of its own."""
@@ -53,8 +50,8 @@ class Stage:
     def on_request(self, machine: Machine) -> None:
         """Count a request; the machine may die of it."""
         self.requests += 1
-        if self.requests > TOO_MANY:
-            self.fail(f"{TOO_MANY} requests: it does not end")
+        if self.requests > self.scenario.requests:
+            self.fail(f"more than {self.scenario.requests} requests")
         risk = self.scenario.chaos.killed_reading
         if risk and not self.is_calm and self.chance.random() < risk:
             machine.die()

@@ -101,17 +101,25 @@ def _leave_open(stage: Stage) -> None:
 async def _end(stage: Stage, group: Group) -> None:
     """After its time the story calms down; it is over when the owner has settled."""
     scenario = stage.scenario
-    await passing(scenario.seconds)
+    if not scenario.is_race:
+        await passing(scenario.seconds)
+    elif not await _rested(group, 1, scenario.seconds):
+        stage.fail(f"the backlog was not read within {scenario.seconds:g} s")
     stage.calm_down()
     group.calm_down()
     await passing(scenario.settle)
+    if not await _rested(group, RESTS, PATIENCE):
+        stage.fail("it does not settle")
+    stage.end()
+
+
+async def _rested(group: Group, times: int, seconds: float) -> bool:
+    """Wait until the owner has nothing to do, so many times; False if that takes too long."""
     waited = 0.0
-    while group.rests < RESTS:
+    while group.rests < times and waited < seconds:
         await passing(1.0)
         waited += 1.0
-        if waited > PATIENCE:
-            stage.fail("it does not settle")
-    stage.end()
+    return group.rests >= times
 
 
 def _judged(stage: Stage, group: Group) -> Outcome:
@@ -122,6 +130,9 @@ def _judged(stage: Stage, group: Group) -> Outcome:
         for event in world.history
         if event.deleted_at is None and event not in rows
     }
+    most = stage.scenario.producers
+    if stage.brokers.producers > most:
+        stage.problems.append(f"more than {most} producers were opened")
     poller = group.owner.source._poller if group.owner is not None else None
     verdict = judge(stage.brokers, expected, broken, None if poller is None else poller.checkpoint)
     return Outcome(

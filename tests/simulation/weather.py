@@ -29,9 +29,9 @@ class Weather:
     rate: float = 0.4
     """Single events."""
     bursts: float = 0.01
-    """Many events at once, 5 to 60, a fiftieth of a second apart."""
-    past: float = 150.0
-    """So long at most the world has lived when the story begins."""
+    """Many events at once, 5 to 60, a seventh of a second apart."""
+    past: float = 120.0
+    """So long, or half as long, the world has lived when the story begins."""
     late: float = 0.0
     """Share that appears later than it is dated, by less than the lateness window."""
     very_late: float = 0.0
@@ -74,7 +74,7 @@ class Sky:
         rates = (weather.rate, weather.bursts, weather.deletions, weather.endings, weather.steps)
         self._rates = rates
         self._total = sum(rates)
-        self._next = now - round(self._rng.uniform(0, weather.past) * SECOND)
+        self._next = now - round(self._rng.uniform(weather.past / 2, weather.past) * SECOND)
         self._plan()
         self.blow(now)
 
@@ -126,7 +126,7 @@ class Sky:
 
     def _many(self, at: Micros) -> None:
         for age in range(self._rng.randrange(5, 60), 0, -1):
-            self._one(at - 20_000 * age)
+            self._one(at - SECOND // 7 * age)
 
     def _named(self, number: int) -> tuple[Run, str]:
         """Choose a run, and the id of a new event in it."""
@@ -134,6 +134,8 @@ class Sky:
             return self._rng.choice(self._live), self._event_id(number)
         if number in TWINS:
             return self._live[0], TWINS[number]
+        if number % 10 == 9:
+            return self._live[number // 10 % len(self._live)], f"shared-{number // 20}"
         run = self._live[number % len(self._live)]
         rest = "7" * (len(self._live) - len(run.run_id))
         return run, f"{rest}-{number // len(self._live)}"
