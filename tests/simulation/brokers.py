@@ -26,6 +26,7 @@ class Written:
     at: TopicPartition
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
     commit: int
 
 
@@ -146,7 +147,7 @@ class Brokers:
         known = self._ids[name]
         if known.ongoing is None and known.ending is None:
             known.epoch += 1
-            self.produce(name, known.epoch, at, [Written(at, b"stranger", b"", 0)], add=True)
+            self.produce(name, known.epoch, at, [Written(at, b"stranger", b"", (), 0)], add=True)
 
     def _admit(self, name: str, epoch: int) -> Coordinator:
         known = self._ids[name]

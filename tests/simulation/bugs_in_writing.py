@@ -9,8 +9,8 @@ from typing import Any
 
 from bridge.clock import SECOND, Micros
 from bridge.kafka.producer import Record
-from bridge.source import checkpoint as state
-from bridge.source.checkpoint import Batch, Checkpoint
+from bridge.source.checkpoint import Batch, Checkpoint, Fresh, Position
+from bridge.source.segment import Entry, Segment
 from bridge.source.sweep import BEGINNING, Item
 from simulation.process import LAYOUT
 
@@ -27,9 +27,9 @@ def expire_early(original: Original) -> Original:
 def carry_nothing(original: Original) -> Original:
     def plan(self: Checkpoint, *items: Any, server_time: Micros, **options: Any) -> Batch:
         batch: Batch = original(self, *items, server_time=server_time, **options)
-        entries = {one.item.digest: one.item.at for one in batch.fresh}
-        runs = batch.segment.runs if batch.segment else {}
-        return replace(batch, segment=self._segment(entries, runs, server_time), carried={})
+        items_ = [one.item for one in batch.fresh]
+        entries = [Entry(item.digest, item.at, item.checksum) for item in items_]
+        return replace(batch, segment=self._segment(entries, server_time))
 
     return plan
 
@@ -43,23 +43,26 @@ def drop_what_is_late(original: Original) -> Original:
     return plan
 
 
-def nobody_is_late(_: Original) -> Original:
-    return lambda _self, _run: BEGINNING
+def nobody_is_late(original: Original) -> Original:
+    def _mark(self: Checkpoint, *what: Any) -> list[Fresh]:
+        return [replace(one, late=False) for one in original(self, *what)]
+
+    return _mark
 
 
 def seen_is_forgotten(original: Original) -> Original:
-    def _remember(self: Checkpoint, segment: Any) -> None:
+    def remember(self: Checkpoint, segment: Segment) -> None:
         """Know only what the last segments say."""
         original(self, segment)
         old = self.segments.get(segment.batch - 8)
-        for digest, _ in old.unpack() if old is not None else ():
-            self.seen.pop(digest, None)
+        for one in old.unpack() if old is not None else ():
+            self.seen.pop(one.digest, None)
 
-    return _remember
+    return remember
 
 
 def expired_is_new(_: Original) -> object:
-    def oldest(self: state.Position) -> Micros:
+    def oldest(self: Position) -> Micros:
         return BEGINNING if self.floor is None else self.floor
 
     return property(oldest)
@@ -156,12 +159,12 @@ def checkpoint_first(original: Original) -> Original:
 def without_reading_back(original: Original) -> Original:
     """Take a lost transaction for aborted: go on from what is in memory."""
 
-    async def _read_back(self: Any, *where: Any) -> Any:
-        if not hasattr(self, "remembered"):
-            self.remembered = await original(self, *where)
-        return self.remembered
+    async def take_over(self: Any, *where: Any) -> Any:
+        if not hasattr(self.kafka, "remembered"):
+            self.kafka.remembered = await original(self, *where)
+        return self.kafka.remembered
 
-    return _read_back
+    return take_over
 
 
 def without_dead_letters(original: Original) -> Original:

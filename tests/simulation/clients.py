@@ -78,7 +78,7 @@ class Batch:
     """Records for one partition."""
 
     def __init__(self) -> None:
-        self.records: list[tuple[bytes | None, bytes | None]] = []
+        self.records: list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]] = []
         self._bytes = 0
 
     def append(
@@ -88,7 +88,7 @@ class Batch:
         if self.records and self._bytes + size > BATCH_BYTES:
             return None
         self._bytes += size
-        self.records.append((key, value))
+        self.records.append((key, value, tuple(headers)))
         return self
 
 
@@ -170,7 +170,7 @@ class Sender:
             return errors.MessageSizeTooLargeError()
         add = at not in self._added
         self._added.add(at)
-        records = [Written(at, key, value, self.commit) for key, value in batch.records]
+        records = [Written(at, *each, self.commit) for each in batch.records]
 
         def produce() -> None:
             self._wire.brokers.produce(self._name, self.epoch, at, records, add=add)
@@ -327,4 +327,6 @@ class Consumer:
 
 def _received(offset: int, one: Written) -> ConsumerRecord[Any, Any]:
     at = one.at
-    return ConsumerRecord(at.topic, at.partition, offset, 0, 0, one.key, one.value, None, 0, 0, ())
+    return ConsumerRecord(
+        at.topic, at.partition, offset, 0, 0, one.key, one.value, None, 0, 0, one.headers
+    )

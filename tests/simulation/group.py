@@ -37,6 +37,12 @@ class Group:
         """The process that should work, if it lives."""
         return self._seats[self._owner]
 
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether an owner is at work that has no backlog any more."""
+        status = self.owner.source.status() if self.owner is not None else {}
+        return status.get("state") == "tailing" and status.get("frontier") is not None
+
     def start(self) -> None:
         """Start all replicas."""
         for seat in range(len(self._seats)):
@@ -140,9 +146,8 @@ class Group:
         process = self.owner
         if process is None or process.machine is not machine:
             return
-        is_rest = seconds == self._stage.scenario.poll
-        if is_rest and process.source.status()["state"] == "tailing":
-            self.rests += 1
+        if seconds == self._stage.scenario.poll:
+            self.rests += process.source.status()["state"] == "tailing"
 
     def _seat_of(self, machine: Machine) -> int:
         return next(

@@ -15,7 +15,7 @@ from unittest.mock import patch
 from bridge.config import Settings
 from bridge.kafka import producer
 from bridge.missions.client import MissionsClient
-from bridge.source import checkpoint, climb, convert, owner, sweep
+from bridge.source import checkpoint_records, climb, convert, sweep, takeover
 from bridge.source.checkpoint import Checkpoint, Position
 from bridge.source.owner import Source
 from bridge.source.poller import Poller
@@ -99,19 +99,19 @@ MUTANTS: Final[dict[str, Mutant]] = {
         climb._Climb, "publish", reading.ahead_of_its_items, ("killed-climbs",)
     ),
     "a climb's position is not kept": Mutant(
-        checkpoint, "read_back", writing.the_climb_is_not_kept, ("killed-climbs",)
+        checkpoint_records, "read_back", writing.the_climb_is_not_kept, ("killed-climbs",)
     ),
     "events are published newest first": Mutant(
         sweep, "oldest_first", reading.the_newest_first, ("calm",)
     ),
-    "nothing is marked late": Mutant(Checkpoint, "_newest", writing.nobody_is_late, ("late",)),
+    "nothing is marked late": Mutant(Checkpoint, "_mark", writing.nobody_is_late, ("late",)),
     "what comes late is dropped": Mutant(Checkpoint, "plan", writing.drop_what_is_late, ("late",)),
     "digests of 32 bits": Mutant(convert, "digest", reading.of_32_bits, ("odd-ids",)),
     "digests without lengths": Mutant(convert, "digest", reading.without_lengths, ("odd-ids",)),
     "digests without the run": Mutant(convert, "digest", reading.of_the_event_alone, ("odd-ids",)),
     "digests expire early": Mutant(Checkpoint, "plan", writing.expire_early, ("late",)),
     "only the last segments are known": Mutant(
-        Checkpoint, "_remember", writing.seen_is_forgotten, ("late",)
+        Checkpoint, "remember", writing.seen_is_forgotten, ("late",)
     ),
     "future events are forgotten": Mutant(Checkpoint, "plan", writing.carry_nothing, ("future",)),
     "what expired is published again": Mutant(
@@ -140,10 +140,10 @@ MUTANTS: Final[dict[str, Mutant]] = {
         producer._EndCounter, "_counted", writing.repetitions_do_not_count, ("doubtful",)
     ),
     "a lost transaction is taken for aborted": Mutant(
-        Source, "_read_back", writing.without_reading_back, ("doubtful",)
+        takeover.Desk, "take_over", writing.without_reading_back, ("doubtful",)
     ),
     "the checkpoint is read to its end offset": Mutant(
-        owner, "read_partition", writing.until_the_end, ("strangers",)
+        takeover, "read_partition", writing.until_the_end, ("strangers",)
     ),
     "the checkpoint is read uncommitted": Mutant(
         KafkaOn, "committed_only", writing.everything_is_visible, ("doubtful", "crashes")

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from bridge.clock import Micros
 from bridge.dev.feed import Event
 from bridge.errors import StateError
-from bridge.source import checkpoint as state
+from bridge.source import checkpoint_records as state
+from bridge.source.checkpoint import Checkpoint
 from bridge.source.convert import micros
 from simulation.brokers import Brokers, Written
 from simulation.process import CODEC, LAYOUT, SOURCE
@@ -34,7 +35,7 @@ def judge(
     brokers: Brokers,
     expected: dict[tuple[str, str], Event],
     broken: dict[str, Event],
-    checkpoint: state.Checkpoint | None,
+    checkpoint: Checkpoint | None,
 ) -> Verdict:
     """Compare the topics with what lists show in the end.
 
@@ -107,7 +108,7 @@ def _judge_letters(verdict: Verdict, letters: list[bytes], broken: dict[str, Eve
 def _judge_checkpoint(
     verdict: Verdict,
     brokers: Brokers,
-    checkpoint: state.Checkpoint | None,
+    checkpoint: Checkpoint | None,
     events: list[dict[str, Any]],
     letters: int,
 ) -> None:

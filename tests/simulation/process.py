@@ -117,6 +117,6 @@ def source_settings(scenario: Scenario) -> SourceSettings:
             "poll_interval": scenario.poll,
             "lateness": scenario.lateness,
             "lateness_max": 4 * scenario.lateness,
-            "audit_interval": 10 * scenario.lateness,
+            "audit_interval": scenario.audits,
         }
     )

@@ -18,5 +18,7 @@ class Roads:
     """Answers without a Date."""
     fixed_size: int | None = None
     """The server has one page size, whatever is asked for."""
+    hidden_runs: float = 0.7
+    """Share of stories in which the API lists no runs: no audit mends what sweeps miss."""
     outages: float = 0.0
     """Chance a second that the API is away, for 30 to 200 s."""

@@ -30,6 +30,8 @@ class Scenario:
     """How long the story goes on before everything calms down."""
     settle: float = 70.0
     """How long it goes on after that, at least."""
+    audits: float = 200.0
+    """Seconds between two audits of a live run."""
     requests: int = 2000
     """More than so many are a livelock."""
     is_race: bool = False
@@ -38,6 +40,7 @@ class Scenario:
     """More than so many opened are owners that fence each other for ever."""
 
 
+SEEN = Roads(hidden_runs=0.0)
 CRASHING = Chaos(killed=0.1, killed_reading=0.002)
 
 SCENARIOS: dict[str, Scenario] = {
@@ -65,11 +68,17 @@ SCENARIOS: dict[str, Scenario] = {
     "very-late": Scenario(
         "events appear later than the lateness window: only audits find them",
         Weather(late=0.1, very_late=0.03, endings=0.01),
+        roads=SEEN,
+        settle=300.0,
+        audits=60.0,
         chaos=CRASHING,
     ),
     "truncated": Scenario(
         "the list ends after the newest 40 events",
         Weather(late=0.1, bursts=0.015, deletions=0.01),
+        roads=SEEN,
+        settle=200.0,
+        audits=60.0,
         chaos=CRASHING,
         behaviour={"newest_only": 40},
     ),
@@ -149,16 +158,17 @@ SCENARIOS: dict[str, Scenario] = {
         behaviour={"date": False},
     ),
     "wrong-dates": Scenario(
-        "the Date of one in fifty answers is three lateness windows ahead, and dead processes stay so long",
+        "the Date of one in fifty answers is three lateness windows ahead, and restarts are slow",
         Weather(late=0.1, future=0.05, bursts=0.05),
         roads=Roads(wrong_dates=0.02),
         chaos=Chaos(killed=0.08, down=90.0),
     ),
     "load": Scenario(
         "a backlog is climbed while 30 % of the page capacity arrives",
-        Weather(late=0.1, past=400.0, arrivals=6.0),
+        Weather(late=0.1, past=250.0, arrivals=6.0),
         chaos=CRASHING,
-        seconds=15.0,
+        seconds=12.0,
+        requests=5000,
     ),
     "killed-climbs": Scenario(
         "a climb that is killed over and over gets ahead all the same",
@@ -179,9 +189,11 @@ SCENARIOS: dict[str, Scenario] = {
     "outage": Scenario(
         "the API is away for longer than its truncated list reaches back",
         Weather(bursts=0.02),
-        roads=Roads(outages=0.03),
+        roads=Roads(outages=0.03, hidden_runs=0.0),
         behaviour={"newest_only": 60},
         seconds=150.0,
+        settle=200.0,
+        audits=60.0,
     ),
     "stale": Scenario(
         "every other answer comes from a replica that lags",

@@ -31,6 +31,7 @@ class Stage:
             self.simulator.control("faults", [dict(fault) for fault in scenario.faults])
         self.sky = Sky(scenario.weather, self.simulator, scenario.lateness, seed, wall(loop))
         self.api_away = False
+        self.hides_runs = self.network_chance.random() < scenario.roads.hidden_runs
         self.requests = 0
         self.is_calm = False
         self.over = loop.create_future()

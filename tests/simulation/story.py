@@ -103,23 +103,23 @@ async def _end(stage: Stage, group: Group) -> None:
     scenario = stage.scenario
     if not scenario.is_race:
         await passing(scenario.seconds)
-    elif not await _rested(group, 1, scenario.seconds):
+    elif not await _until(lambda: group.has_caught_up, scenario.seconds):
         stage.fail(f"the backlog was not read within {scenario.seconds:g} s")
     stage.calm_down()
     group.calm_down()
     await passing(scenario.settle)
-    if not await _rested(group, RESTS, PATIENCE):
+    if not await _until(lambda: group.rests >= RESTS, PATIENCE):
         stage.fail("it does not settle")
     stage.end()
 
 
-async def _rested(group: Group, times: int, seconds: float) -> bool:
-    """Wait until the owner has nothing to do, so many times; False if that takes too long."""
+async def _until(reached: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something is so; False if that takes too long."""
     waited = 0.0
-    while group.rests < times and waited < seconds:
+    while not reached() and waited < seconds:
         await passing(1.0)
         waited += 1.0
-    return group.rests >= times
+    return reached()
 
 
 def _judged(stage: Stage, group: Group) -> Outcome:
