@@ -10,6 +10,7 @@ from typing import Any
 from bridge.clock import SECOND, Micros
 from bridge.errors import ApiError
 from bridge.source import sweep
+from bridge.source.reader import Otherwise
 from bridge.source.sweep import Ask, Found, Item, Swept, Window
 
 Original = Callable[..., Any]
@@ -109,7 +110,7 @@ def stop_at_the_frontier(_: Original) -> Original:
 def only_the_frontier_counts(_: Original) -> Original:
     def _stop(self: Any) -> Any:
         frontier = self.checkpoint.position.frontier
-        return sweep.BEGINNING if frontier is None else frontier - self._lateness
+        return sweep.BEGINNING if frontier is None else frontier - self.lateness
 
     return _stop
 
@@ -122,9 +123,11 @@ def the_clock_is_the_frontier(_: Original) -> Original:
 
 
 def failures_are_empty_pages(original: Original) -> Original:
-    async def _read(self: Any, ask: Ask) -> Window:
+    async def _read(self: Any, listing: Any, ask: Ask) -> Window:
         try:
-            window: Window = await original(self, ask)
+            window: Window = await original(self, listing, ask)
+        except Otherwise:
+            raise
         except ApiError:
             return Window(ask, (), self._clock.now(), 0)
         return window

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,7 +13,9 @@ from bridge.errors import StateError
 from bridge.source import checkpoint_records as state
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.convert import micros
+from simulation import oracle_audit
 from simulation.brokers import Brokers, Written
+from simulation.oracle_audit import Name, Told
 from simulation.process import CODEC, LAYOUT, SOURCE
 
 T = TypeVar("T")
@@ -29,28 +31,54 @@ class Verdict:
     late: int = 0
     published: int = 0
     gaps: int = 0
+    sealed: int = 0
 
 
-def judge(
-    brokers: Brokers,
-    expected: dict[tuple[str, str], Event],
-    broken: dict[str, Event],
-    checkpoint: Checkpoint | None,
-) -> Verdict:
-    """Compare the topics with what lists show in the end.
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What there is in the end.
 
-    `expected` are events by run and id, `broken` rows that cannot be converted by a word that only
-    they contain; `checkpoint` is the owner's own idea of it.
+    `expected` are events by run and id that lists still show, `broken` rows that cannot be
+    converted, by a word that only they contain. `prompt` are those of the expected that appeared
+    within the lateness window, where the watermark speaks of them; `finished` are runs that must be
+    sealed, `edited` events that came again with other content.
     """
+
+    expected: Mapping[Name, Event]
+    broken: Mapping[str, Event]
+    prompt: Mapping[Name, Event]
+    finished: Mapping[str, Micros]
+    edited: Set[Name]
+    now: Micros
+
+
+def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verdict:
+    """Compare the topics with the truth; `checkpoint` is the owner's own idea of what it wrote."""
     verdict = Verdict()
-    events = [_decode(LAYOUT.events, one) for one in committed(brokers, LAYOUT.events)]
+    records = list(committed(brokers, LAYOUT.events))
+    events = [_decode(LAYOUT.events, one) for one in records]
+    letters = list(committed(brokers, LAYOUT.dead_letters))
+    told = [Told(r.commit, _decode(LAYOUT.audit, r)) for r in committed(brokers, LAYOUT.audit)]
+    commits = {
+        (event["run_id"], event["event_id"]): record.commit
+        for event, record in zip(events, records, strict=True)
+    }
     verdict.published = len(events)
-    _judge_events(verdict, events, expected)
-    letters = [one.value or b"" for one in committed(brokers, LAYOUT.dead_letters)]
-    _judge_letters(verdict, letters, broken)
-    _judge_checkpoint(verdict, brokers, checkpoint, events, len(letters))
-    verdict.problems += _torn(brokers)
-    verdict.problems += _disordered(brokers)
+    verdict.gaps = sum(one.kind == "gap" for one in told)
+    verdict.sealed = sum(one.kind == "sealed" for one in told)
+    _judge_events(verdict, events, truth.expected)
+    _judge_letters(verdict, [one.value or b"" for one in letters], truth.broken)
+    _judge_checkpoint(verdict, brokers, checkpoint, len(events) + len(letters))
+    verdict.problems += [
+        *_torn(brokers),
+        *_disordered(events, records),
+        *oracle_audit.count_up(told, len(events) + len(letters)),
+        *oracle_audit.seals(told, [*records, *letters]),
+        *oracle_audit.unsealed(told, truth.finished, truth.now),
+        *oracle_audit.gaps(told),
+        *oracle_audit.mutations(told, truth.edited),
+        *oracle_audit.watermark(told, commits, truth.prompt),
+    ]
     return verdict
 
 
@@ -62,7 +90,7 @@ def committed(brokers: Brokers, topic: str) -> Iterator[Written]:
 
 
 def _judge_events(
-    verdict: Verdict, events: list[dict[str, Any]], expected: dict[tuple[str, str], Event]
+    verdict: Verdict, events: list[dict[str, Any]], expected: Mapping[Name, Event]
 ) -> None:
     names = Counter((event["run_id"], event["event_id"]) for event in events)
     lost = expected.keys() - names.keys()
@@ -95,7 +123,7 @@ def _judge_events(
             verdict.problems.append(f"event {event['event_id']} has another timestamp")
 
 
-def _judge_letters(verdict: Verdict, letters: list[bytes], broken: dict[str, Event]) -> None:
+def _judge_letters(verdict: Verdict, letters: list[bytes], broken: Mapping[str, Event]) -> None:
     text = b"\n".join(letters).decode("utf-8", "replace")
     for word, event in broken.items():
         times = text.count(word)
@@ -106,11 +134,7 @@ def _judge_letters(verdict: Verdict, letters: list[bytes], broken: dict[str, Eve
 
 
 def _judge_checkpoint(
-    verdict: Verdict,
-    brokers: Brokers,
-    checkpoint: Checkpoint | None,
-    events: list[dict[str, Any]],
-    letters: int,
+    verdict: Verdict, brokers: Brokers, checkpoint: Checkpoint | None, published: int
 ) -> None:
     live: dict[str, dict[str, Any]] = {}
     for record in committed(brokers, LAYOUT.checkpoint):
@@ -127,10 +151,9 @@ def _judge_checkpoint(
         return
     if checkpoint is not None and read != checkpoint:
         verdict.problems.append("the checkpoint is not what its owner thinks")
-    if read.published != len(events) + letters:
+    if read.published != published:
         verdict.problems.append(
-            f"the checkpoint counts {read.published} events; "
-            f"{len(events)} and {letters} dead letters are there"
+            f"the checkpoint counts {read.published} events, {published} are there"
         )
 
 
@@ -147,11 +170,10 @@ def _torn(brokers: Brokers) -> Iterator[str]:
         yield f"{len(torn)} transactions are torn"
 
 
-def _disordered(brokers: Brokers) -> Iterator[str]:
+def _disordered(events: list[dict[str, Any]], records: list[Written]) -> Iterator[str]:
     """Name an event that stands before an older one of its run in one and the same transaction."""
     newest: dict[tuple[int, str], Micros] = {}
-    for record in committed(brokers, LAYOUT.events):
-        event = _decode(LAYOUT.events, record)
+    for event, record in zip(events, records, strict=True):
         name = record.commit, event["run_id"]
         if event["timestamp"] < newest.get(name, event["timestamp"]):
             yield f"event {event['event_id']} stands behind a later one of its transaction"

@@ -34,6 +34,8 @@ class Scenario:
     """Seconds between two audits of a live run."""
     requests: int = 2000
     """More than so many are a livelock."""
+    seals: bool = False
+    """Every run that ended must be sealed in the end."""
     is_race: bool = False
     """The backlog must be read within `seconds`, then it calms down at once."""
     producers: int = 100
@@ -69,16 +71,31 @@ SCENARIOS: dict[str, Scenario] = {
         "events appear later than the lateness window: only audits find them",
         Weather(late=0.1, very_late=0.03, endings=0.01),
         roads=SEEN,
-        settle=300.0,
+        settle=200.0,
+        audits=100.0,
+        chaos=CRASHING,
+    ),
+    "endings": Scenario(
+        "runs end: each is sealed once its list has shown the same twice",
+        Weather(late=0.1, endings=0.05, deletions=0.005),
+        roads=SEEN,
+        chaos=CRASHING,
+        settle=400.0,
         audits=60.0,
+        seals=True,
+    ),
+    "edits": Scenario(
+        "events that were shown get other content",
+        Weather(late=0.05, edits=0.1),
+        roads=Roads(hidden_runs=0.5),
         chaos=CRASHING,
     ),
     "truncated": Scenario(
         "the list ends after the newest 40 events",
         Weather(late=0.1, bursts=0.015, deletions=0.01),
         roads=SEEN,
-        settle=200.0,
-        audits=60.0,
+        settle=150.0,
+        audits=100.0,
         chaos=CRASHING,
         behaviour={"newest_only": 40},
     ),
@@ -124,6 +141,13 @@ SCENARIOS: dict[str, Scenario] = {
         "the list shows the oldest event first",
         Weather(late=0.1, deletions=0.01),
         behaviour={"order": "oldest"},
+        chaos=CRASHING,
+    ),
+    "oldest-first-ties": Scenario(
+        "the same, with runs of equal timestamps, bursts and a backlog",
+        Weather(rate=0.6, late=0.1, bursts=0.03, past=300.0),
+        chaos=CRASHING,
+        behaviour={"order": "oldest", "granularity": 10, "shuffle_ties": True},
     ),
     "order-of-creation": Scenario(
         "the list is sorted by creation, whatever the timestamps say",
@@ -139,6 +163,12 @@ SCENARIOS: dict[str, Scenario] = {
         "the server has one page size, whatever is asked for",
         Weather(late=0.1, deletions=0.01),
         roads=Roads(fixed_size=15),
+    ),
+    "fixed-size-busy": Scenario(
+        "the same, with a backlog, arrivals, bursts and deletions",
+        Weather(rate=0.6, late=0.1, bursts=0.03, deletions=0.03, past=400.0, arrivals=1.0),
+        roads=Roads(fixed_size=15),
+        chaos=CRASHING,
     ),
     "clock-steps": Scenario(
         "the server's clock is set, and its Date is missing now and then",
@@ -188,16 +218,16 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "outage": Scenario(
         "the API is away for longer than its truncated list reaches back",
-        Weather(bursts=0.02),
+        Weather(rate=0.25, bursts=0.02),
         roads=Roads(outages=0.03, hidden_runs=0.0),
-        behaviour={"newest_only": 60},
-        seconds=150.0,
+        behaviour={"newest_only": 40},
+        seconds=120.0,
         settle=200.0,
-        audits=60.0,
+        audits=150.0,
     ),
     "stale": Scenario(
         "every other answer comes from a replica that lags",
-        Weather(late=0.1, bursts=0.02),
+        Weather(late=0.1, margin=10.0),
         faults=({"kind": "stale", "seconds": 6, "probability": 0.5},),
         lateness=30.0,
     ),

@@ -9,12 +9,14 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from bridge.clock import SECOND
+from bridge.source.convert import moment
 from simulation.group import Group
-from simulation.oracle import Verdict, judge
+from simulation.oracle import Truth, Verdict, judge
 from simulation.process import LAYOUT
 from simulation.scenarios import Scenario
 from simulation.stage import Stage
-from simulation.virtual import VirtualLoop, passing
+from simulation.virtual import VirtualLoop, passing, wall
 
 RESTS: Final = 4
 """Turns after which the owner of a calm source has nothing more to do, at least."""
@@ -123,25 +125,44 @@ async def _until(reached: Callable[[], bool], seconds: float) -> bool:
 
 
 def _judged(stage: Stage, group: Group) -> Outcome:
-    world, broken = stage.simulator.world, dict(stage.sky.broken)
+    most = stage.scenario.producers
+    if stage.brokers.producers > most:
+        stage.problems.append(f"more than {most} producers were opened")
+    poller = group.owner.source._poller if group.owner is not None else None
+    truth = _truth(stage)
+    verdict = judge(stage.brokers, truth, None if poller is None else poller.checkpoint)
+    return Outcome(
+        problems=stage.problems + verdict.problems,
+        verdict=verdict,
+        events=len(stage.simulator.world.history),
+        requests=stage.requests,
+        commits=stage.brokers.commits,
+        crashes=group.crashes,
+        takeovers=group.takeovers,
+        lines=stage.lines,
+    )
+
+
+def _truth(stage: Stage) -> Truth:
+    scenario, world, broken = stage.scenario, stage.simulator.world, dict(stage.sky.broken)
     rows = set(broken.values())
     expected = {
         (event.run_id, event.event_id): event
         for event in world.history
         if event.deleted_at is None and event not in rows
     }
-    most = stage.scenario.producers
-    if stage.brokers.producers > most:
-        stage.problems.append(f"more than {most} producers were opened")
-    poller = group.owner.source._poller if group.owner is not None else None
-    verdict = judge(stage.brokers, expected, broken, None if poller is None else poller.checkpoint)
-    return Outcome(
-        problems=stage.problems + verdict.problems,
-        verdict=verdict,
-        events=len(world.history),
-        requests=stage.requests,
-        commits=stage.brokers.commits,
-        crashes=group.crashes,
-        takeovers=group.takeovers,
-        lines=stage.lines,
+    window = round(scenario.lateness * SECOND)
+    steady = not scenario.weather.steps  # else nobody can say how late an event is
+    finished = {run.run_id: moment(run.row["finished_at"]) for run in world.runs.values()}
+    return Truth(
+        expected=expected,
+        broken=broken,
+        prompt={
+            name: event
+            for name, event in expected.items()
+            if steady and event.visible_at - event.at < window
+        },
+        finished={run: at for run, at in finished.items() if at is not None and scenario.seals},
+        edited=stage.sky.edited,
+        now=wall(stage.loop),
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate, count
 from random import Random
 from typing import Final
 
@@ -48,6 +49,10 @@ class Weather:
     """The server's clock is set, by up to two lateness windows either way."""
     arrivals: float = 0.0
     """Events for each request that is answered: load that grows with the reading."""
+    edits: float = 0.0
+    """Events that were shown get other content."""
+    margin: float = 3.0
+    """Events are late by the lateness window less so many seconds at most."""
     odd_ids: bool = False
     """Ids that make the same text when they are put together, or nearly the same digest."""
 
@@ -68,12 +73,20 @@ class Sky:
         self._live: list[Run] = []
         self.broken: list[tuple[str, Event]] = []
         """Rows that cannot be converted, each with a word that only it contains."""
+        self.edited: set[tuple[str, str]] = set()
         self.is_calm = False
         for _ in range(MISSIONS):
             self._begin_mission(now)
-        rates = (weather.rate, weather.bursts, weather.deletions, weather.endings, weather.steps)
-        self._rates = rates
-        self._total = sum(rates)
+        self._kinds: dict[Callable[[Micros], None], float] = {
+            self._one: weather.rate,
+            self._many: weather.bursts,
+            self._delete: weather.deletions,
+            self._end: weather.endings,
+            self._step: weather.steps,
+            self._edit: weather.edits,
+        }
+        self._rates = list(accumulate(self._kinds.values()))
+        self._total = self._rates[-1]
         self._next = now - round(self._rng.uniform(weather.past / 2, weather.past) * SECOND)
         self._plan()
         self.blow(now)
@@ -88,8 +101,7 @@ class Sky:
         while self._next <= until and not self.is_calm:
             at = self._next
             self._world.advance(at)
-            kinds = (self._one, self._many, self._delete, self._end, self._step)
-            (happen,) = self._rng.choices(kinds, self._rates)
+            (happen,) = self._rng.choices(list(self._kinds), cum_weights=self._rates)
             happen(at)
             self._plan()
         self._world.advance(until)
@@ -108,7 +120,7 @@ class Sky:
         weather, rng = self._weather, self._rng
         stamp = at + round(self._clock_offset * SECOND)
         luck = rng.random()
-        room = self._lateness - self._world.behaviour.granularity - 3.0
+        room = self._lateness - self._world.behaviour.granularity - weather.margin
         if luck < weather.late:
             stamp -= round(rng.uniform(0.5, max(1.0, room)) * SECOND)
         elif luck < weather.late + weather.very_late:
@@ -158,6 +170,13 @@ class Sky:
 
     def _step(self, _at: Micros) -> None:
         self._clock_offset += self._rng.uniform(-2, 2) * self._lateness
+
+    def _edit(self, _at: Micros) -> None:
+        events = [one for one in self._world.history if one.deleted_at is None]
+        if events:
+            event = self._rng.choice(events)
+            event.body = event.body.replace(b"Event", b"Edited")
+            self.edited.add((event.run_id, event.event_id))
 
     def _begin_mission(self, at: Micros) -> None:
         mission = self._world.create_mission(self._ids.new(), {"name": "A mission"}, at)
