@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration bench backfill lock clean
+.PHONY: help demo test lint types unit integration simulate bench backfill lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make unit         the tests that need no broker"
 	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
+	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
@@ -40,6 +41,9 @@ unit: $(VENV)/.dev
 integration: $(VENV)/.dev
 	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
 	$(BIN)/pytest -q -n 3 --dist worksteal tests/contract tests/end_to_end
+
+simulate: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),5))
 
 bench: $(VENV)/.dev
 	for each in tests/bench/bench_*.py; do $(BIN)/python $$each || exit 1; done

@@ -1,0 +1,157 @@
+"""Bugs put in on purpose into how the feed is read. Each is made from what it replaces."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bridge.clock import SECOND, Micros
+from bridge.errors import ApiError
+from bridge.source import sweep
+from bridge.source.reader import Otherwise
+from bridge.source.sweep import Ask, Found, Item, Swept, Window
+
+Original = Callable[..., Any]
+
+
+def any_window_follows(_: Original) -> Original:
+    def _next_below(
+        window: Window, largest: int, back: int
+    ) -> sweep.Reading[tuple[Window | None, int]]:
+        below = yield sweep.window_from(window.end, largest)
+        return below, back
+
+    return _next_below
+
+
+def any_window_links(_: Original) -> Original:
+    def linked(self: Any, offset: int) -> sweep.Reading[tuple[Window, int]]:
+        window = yield sweep.window_around(offset, self.largest, 0)
+        return window, sum(1 for item in window.items if item.at >= self.low)
+
+    return linked
+
+
+def a_short_page_is_the_end(_: Original) -> Original:
+    def is_end(_ask: Ask) -> sweep.Reading[bool]:
+        yield from ()
+        return True
+
+    return is_end
+
+
+def one_pass_over_ties(_: Original) -> Original:
+    def through_ties(self: Any, window: Window, newer: int) -> sweep.Reading[Window]:
+        """Take a run of ties for read once its windows are linked by members of it."""
+        window, ties, _ = yield from self._pass(window, {})
+        yield Found(list(ties.values()), self.low, self.newest)
+        return window
+
+    return through_ties
+
+
+def the_newest_of_all(_: Original) -> Original:
+    def newest_not_beyond(items: Sequence[Item], _limit: Micros) -> Micros | None:
+        return max((item.at for item in items), default=None)
+
+    return newest_not_beyond
+
+
+def the_newest_first(_: Original) -> Original:
+    def oldest_first(items: Sequence[Item]) -> list[Item]:
+        return sorted(items, key=lambda item: -item.at)
+
+    return oldest_first
+
+
+def ahead_of_its_items(_: Original) -> Original:
+    def publish(self: Any, items: Sequence[Item]) -> Iterator[Found]:
+        """Hand out a position of the climb that is true only once the climb is over."""
+        self.low = max(self.low, items[0].at)
+        yield Found(sweep.oldest_first(items), max(self.low, self.began), self.newest)
+
+    return publish
+
+
+def every_pass_is_complete(original: Original) -> Original:
+    def forward(*where: Any, deep: bool) -> sweep.Reading[Swept]:
+        swept: Swept = yield from original(*where, deep=deep)
+        return swept if swept.backlog else replace(swept, complete=True)
+
+    return forward
+
+
+def order_does_not_matter(original: Original) -> Original:
+    def to_the_end(*where: Any) -> sweep.Reading[Swept]:
+        swept: Swept = yield from original(*where)
+        return replace(swept, complete=True, is_sorted=True)
+
+    return to_the_end
+
+
+def each_date_is_believed(original: Original) -> Original:
+    def observe(self: Any, date: Micros, sent: float, took: float) -> Micros:
+        original(self, date, sent, took)
+        return date
+
+    return observe
+
+
+def stop_at_the_frontier(_: Original) -> Original:
+    def _stop(self: Any) -> Any:
+        position = self.checkpoint.position
+        return max(position.frontier or sweep.BEGINNING, position.oldest)
+
+    return _stop
+
+
+def only_the_frontier_counts(_: Original) -> Original:
+    def _stop(self: Any) -> Any:
+        frontier = self.checkpoint.position.frontier
+        return sweep.BEGINNING if frontier is None else frontier - self.lateness
+
+    return _stop
+
+
+def the_clock_is_the_frontier(_: Original) -> Original:
+    def _ahead(self: Any, _newest: Micros) -> Any:
+        return self._clock.now() + round(self._settings.lateness * SECOND)
+
+    return _ahead
+
+
+def failures_are_empty_pages(original: Original) -> Original:
+    async def _read(self: Any, listing: Any, ask: Ask) -> Window:
+        try:
+            window: Window = await original(self, listing, ask)
+        except Otherwise:
+            raise
+        except ApiError:
+            return Window(ask, (), self._clock.now(), 0)
+        return window
+
+    return _read
+
+
+def sizes_are_as_asked(original: Original) -> Original:
+    async def list_events(self: Any, *, page: int, size: int) -> Any:
+        return replace(await original(self, page=page, size=size), size=size)
+
+    return list_events
+
+
+def of_32_bits(original: Original) -> Original:
+    return lambda run_id, event_id: original(run_id, event_id)[:4] + bytes(12)
+
+
+def without_lengths(_: Original) -> Original:
+    def digest(run_id: str, event_id: str) -> bytes:
+        return hashlib.blake2b((run_id + event_id).encode(), digest_size=16).digest()
+
+    return digest
+
+
+def of_the_event_alone(original: Original) -> Original:
+    return lambda _run_id, event_id: original("", event_id)

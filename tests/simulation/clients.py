@@ -1,0 +1,332 @@
+"""aiokafka's producer and consumer, as far as the bridge uses them, on the simulated brokers.
+
+Each transaction has a fate: most succeed; others lose a batch, an answer or their process, or have
+their end sent twice, as aiokafka does when an answer does not come, while the first copy is still
+on its way (KAFKA-17754).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, Final, TypeVar
+
+from aiokafka import ConsumerRecord, TopicPartition, errors
+from aiokafka.protocol.transaction import EndTxnRequest
+
+from simulation.brokers import Written
+from simulation.chaos import Fate
+from simulation.stage import Stage
+from simulation.virtual import Machine, passing
+
+LATENCIES: Final = (0.002, 0.002, 0.005, 0.02, 0.3)
+SLOW: Final = (0.5, 2.0, 6.0)
+"""Seconds between two batches of one transaction, now and then."""
+BATCH_BYTES: Final = 1_000_000
+
+T = TypeVar("T")
+
+
+class Wire:
+    """A machine's connection to the brokers, and what happens on it."""
+
+    def __init__(self, stage: Stage, machine: Machine) -> None:
+        self.stage = stage
+        self.machine = machine
+        self.brokers = stage.brokers
+        self.rng = stage.kafka_chance
+
+    def tell(self, what: str) -> None:
+        """Add a line to the account."""
+        self.stage.tell(self.machine.name, what)
+
+    async def ask(self, request: Callable[[], T]) -> T:
+        """Send a request and get its answer; ask again while the coordinator is busy."""
+        while True:
+            await self.machine.travel(self.rng.choice(LATENCIES))
+            if self.brokers.away:
+                await self.machine.travel(2.0)
+                raise errors.KafkaConnectionError("no broker")
+            try:
+                answer = request()
+            except errors.ConcurrentTransactions:
+                continue
+            await self.machine.gate()
+            return answer
+
+
+class KafkaOn:
+    """Stands in for KafkaClient on one machine."""
+
+    committed_only = True
+    """The consumers' isolation level."""
+
+    def __init__(self, stage: Stage, machine: Machine) -> None:
+        self._wire = Wire(stage, machine)
+
+    def producer(self, transactional_id: str | None) -> Any:
+        assert transactional_id is not None
+        return Producer(self._wire, transactional_id)
+
+    def consumer(self, *, group: str | None) -> Any:
+        assert group is None
+        return Consumer(self._wire, committed_only=self.committed_only)
+
+
+class Batch:
+    """Records for one partition."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]] = []
+        self._bytes = 0
+
+    def append(
+        self, *, timestamp: int, key: bytes | None, value: bytes | None, headers: Any
+    ) -> Any:
+        size = len(key or b"") + len(value or b"") + 100 * len(headers) + 40
+        if self.records and self._bytes + size > BATCH_BYTES:
+            return None
+        self._bytes += size
+        self.records.append((key, value, tuple(headers)))
+        return self
+
+
+class Connection:
+    """Carries the request whose repetition matters; the bridge counts them here."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    async def send(self, _node: int, request: EndTxnRequest) -> None:
+        await self._producer.carry(request)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Sender:
+    """Delivers the batches of one transaction; a task of its own, as aiokafka's."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        self._wire = wire
+        self._name = name
+        self._waiting: list[tuple[TopicPartition, Batch, asyncio.Future[Any]]] = []
+        self._added: set[TopicPartition] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.epoch = -1
+        self.fate = Fate.FINE
+        self.commit = 0
+        self.stale: Callable[[], None] | None = None
+        """An EndTxn on its way that arrives when it harms most: within the next transaction."""
+
+    def begin(self, fate: Fate, commit: int) -> None:
+        self.fate, self.commit = fate, commit
+        self._added = set()
+
+    def put(self, at: TopicPartition, batch: Batch) -> asyncio.Future[Any]:
+        acknowledged = asyncio.get_running_loop().create_future()
+        self._waiting.append((at, batch, acknowledged))
+        if self._task is None:
+            self._task = asyncio.create_task(self.deliver())
+        return acknowledged
+
+    async def flush(self) -> None:
+        """Wait until every batch is delivered or has failed."""
+        while self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def deliver(self) -> None:
+        wire = self._wire
+        if self.fate is Fate.KILLED_BEFORE:
+            wire.machine.die()
+        await passing(0)  # the caller puts in all batches at once
+        number = 0
+        while self._waiting:
+            at, batch, acknowledged = self._waiting.pop(0)
+            last = not self._waiting
+            if self.fate is Fate.KILLED_BETWEEN and (number or last):
+                wire.machine.die()
+            if number and wire.rng.random() < 0.01:
+                await wire.machine.travel(wire.rng.choice(SLOW))
+            error = await self._deliver(at, batch, spoiled=last)
+            number += 1
+            if self.stale is not None and not last:
+                self.stale()
+                self.stale = None
+                if wire.rng.random() < 0.5:
+                    wire.machine.die()
+            if acknowledged.done():
+                continue
+            if error is None:
+                acknowledged.set_result(None)
+            else:
+                acknowledged.set_exception(error)
+        self._task = None
+
+    async def _deliver(self, at: TopicPartition, batch: Batch, *, spoiled: bool) -> Any:
+        """Deliver a batch; return why it failed."""
+        if spoiled and self.fate is Fate.BATCH_REFUSED:
+            return errors.MessageSizeTooLargeError()
+        add = at not in self._added
+        self._added.add(at)
+        records = [Written(at, *each, self.commit) for each in batch.records]
+
+        def produce() -> None:
+            self._wire.brokers.produce(self._name, self.epoch, at, records, add=add)
+
+        try:
+            await self._wire.ask(produce)
+        except errors.KafkaError as error:
+            return error
+        return (
+            errors.KafkaTimeoutError() if spoiled and self.fate is Fate.BATCH_UNANSWERED else None
+        )
+
+
+class Producer:
+    """An AIOKafkaProducer with a transactional id."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        self._wire = wire
+        self._name = name
+        self._end = EndTxnRequest(name, 0, 0, transaction_result=True)
+        self.client = Connection(self)
+        # What the bridge looks at when it ends a producer.
+        self._sender = Sender(wire, name)
+        self._message_accumulator = SimpleNamespace(_batches={})
+        self._txn_manager = SimpleNamespace(wait_for_transaction_end=lambda: None)
+
+    async def start(self) -> None:
+        brokers = self._wire.brokers
+        self._sender.epoch = await self._wire.ask(lambda: brokers.init_producer_id(self._name))
+
+    async def begin_transaction(self) -> None:
+        self._wire.brokers.commits += 1
+        fate = self._wire.stage.fate()
+        if fate is not Fate.FINE:
+            self._wire.tell(f"its transaction will be {fate.value}")
+        self._sender.begin(fate, self._wire.brokers.commits)
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        return self._sender.put(TopicPartition(topic, partition), batch)
+
+    async def commit_transaction(self) -> None:
+        """Send the end until it is answered, as often as that takes."""
+        await self._sender.flush()
+        while True:
+            try:
+                await self.client.send(0, self._end)
+            except errors.KafkaConnectionError:
+                await passing(0.1)
+            else:
+                return
+
+    async def carry(self, _request: EndTxnRequest) -> None:
+        """Carry an EndTxn to the coordinator and its answer back, or what is left of them."""
+        wire, sender = self._wire, self._sender
+        name, epoch = self._name, sender.epoch
+        fate, sender.fate = sender.fate, Fate.FINE
+
+        def end() -> None:
+            wire.brokers.end_txn(name, epoch)
+
+        match fate:
+            case Fate.KILLED_BEFORE_END:
+                wire.machine.die()
+            case Fate.END_REFUSED:
+                raise errors.UnknownError("the coordinator failed")
+            case Fate.END_LOST:
+                await asyncio.get_running_loop().create_future()
+            case Fate.END_UNANSWERED:
+                seconds = wire.rng.choice((0.0, 0.1, 1.0, 30.0, 60.0))
+                asyncio.get_running_loop().call_later(seconds, self._late(end))
+                await asyncio.get_running_loop().create_future()
+            case Fate.END_REPEATED:
+                if wire.rng.random() < 0.3:
+                    sender.stale = self._late(end)
+                else:
+                    seconds = wire.rng.choice((0.0, 0.05, 1.0, 3.0, 9.0))
+                    asyncio.get_running_loop().call_later(seconds, self._late(end))
+                raise errors.KafkaConnectionError("the connection broke")
+        await wire.ask(end)
+        if fate is Fate.KILLED_AFTER:
+            wire.machine.die()
+            await wire.machine.gate()
+
+    def _late(self, end: Callable[[], None]) -> Callable[[], None]:
+        """Make what lets a request arrive that nobody waits for any more."""
+
+        def arrive() -> None:
+            try:
+                end()
+            except errors.KafkaError as error:
+                self._wire.tell(f"an EndTxn arrived late and was refused: {error!r}")
+            else:
+                self._wire.tell("an EndTxn arrived late")
+
+        return arrive
+
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return {0}
+
+    async def stop(self) -> None:
+        """Leaves a transaction that is open as it is."""
+
+
+class Consumer:
+    """An AIOKafkaConsumer that reads one assigned partition."""
+
+    def __init__(self, wire: Wire, *, committed_only: bool) -> None:
+        self._wire = wire
+        self._committed_only = committed_only
+        self._position = 0
+        self._coordinator = self._fetcher = object()
+        self._client = SimpleNamespace(close=self.stop)
+
+    async def start(self) -> None:
+        await self._wire.ask(lambda: None)
+
+    async def stop(self) -> None:
+        """There is nothing to stop."""
+
+    def assign(self, _ats: Sequence[TopicPartition]) -> None:
+        """It reads what it is asked for."""
+
+    def seek(self, _at: TopicPartition, offset: int) -> None:
+        self._position = offset
+
+    async def beginning_offsets(self, ats: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(ats, 0)
+
+    async def end_offsets(self, ats: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return await self._wire.ask(lambda: {at: self._end(at) for at in ats})
+
+    async def getmany(
+        self, at: TopicPartition, *, timeout_ms: int
+    ) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+        end = await self._wire.ask(lambda: self._end(at))
+        if end <= self._position:
+            await self._wire.machine.travel(timeout_ms / 1000)
+            return {}
+        log = self._wire.brokers.logs[at]
+        begin, self._position = self._position, end
+        seen = log.committed(begin) if self._committed_only else log.everything(begin)
+        return {at: [_received(offset, record) for offset, record in seen if offset < end]}
+
+    async def position(self, _at: TopicPartition) -> int:
+        return self._position
+
+    def _end(self, at: TopicPartition) -> int:
+        log = self._wire.brokers.logs[at]
+        return log.stable if self._committed_only else len(log.entries)
+
+
+def _received(offset: int, one: Written) -> ConsumerRecord[Any, Any]:
+    at = one.at
+    return ConsumerRecord(
+        at.topic, at.partition, offset, 0, 0, one.key, one.value, None, 0, 0, one.headers
+    )

@@ -1,0 +1,197 @@
+"""Bugs that the stories must catch, or they prove little: `python -m simulation.mutants`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from unittest.mock import patch
+
+from bridge.config import Settings
+from bridge.kafka import producer
+from bridge.missions.client import MissionsClient
+from bridge.source import checkpoint_records, climb, convert, sweep, takeover
+from bridge.source.checkpoint import Checkpoint, Position
+from bridge.source.owner import Source
+from bridge.source.poller import Poller
+from bridge.source.publish import Publisher
+from bridge.source.reader import Reader
+from bridge.source.server_clock import ServerClock
+from simulation import bugs_in_reading as reading
+from simulation import bugs_in_writing as writing
+from simulation import runner
+from simulation.clients import KafkaOn
+
+SEEDS: Final = 500
+"""Each bug must show within so many seeds."""
+
+say = partial(print, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A bug: the attribute that is replaced, by what (made from the original), and where it shows.
+
+    `also` names further attributes of the same bug.
+    """
+
+    target: Any
+    attribute: str
+    made: Callable[[Any], Any]
+    scenarios: tuple[str, ...]
+    also: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = ()
+
+    @contextmanager
+    def put_in(self) -> Iterator[None]:
+        """Have the bug for a while."""
+        with ExitStack() as stack:
+            for target, name, made in ((self.target, self.attribute, self.made), *self.also):
+                original = getattr(target, name)
+                stack.enter_context(patch.object(target, name, made(original)))
+            yield
+
+
+MUTANTS: Final[dict[str, Mutant]] = {
+    "forward windows are not linked": Mutant(
+        sweep, "_next_below", reading.any_window_follows, ("busy", "deletions")
+    ),
+    "climbing windows are not linked": Mutant(
+        climb._Climb, "linked", reading.any_window_links, ("busy", "load")
+    ),
+    "a short page is the end": Mutant(
+        sweep, "is_end", reading.a_short_page_is_the_end, ("short-pages",)
+    ),
+    "a run of ties is linked by membership": Mutant(
+        climb._Climb, "through_ties", reading.one_pass_over_ties, ("long-shuffled-ties",)
+    ),
+    "the frontier follows one event": Mutant(
+        sweep, "newest_not_beyond", reading.the_newest_of_all, ("future",)
+    ),
+    "the frontier is our own clock": Mutant(
+        Poller, "_ahead", reading.the_clock_is_the_frontier, ("crashes",)
+    ),
+    "a shallow pass moves the frontier": Mutant(
+        sweep, "forward", reading.every_pass_is_complete, ("shallow",)
+    ),
+    "a sweep stops at the frontier": Mutant(
+        Poller, "_stop", reading.stop_at_the_frontier, ("late",)
+    ),
+    "a list out of order moves the frontier": Mutant(
+        sweep, "to_the_end", reading.order_does_not_matter, ("order-of-creation",)
+    ),
+    "steps of the clock are not noticed": Mutant(
+        Poller, "_stop", reading.only_the_frontier_counts, ("clock-steps",)
+    ),
+    "each Date is believed": Mutant(
+        ServerClock, "observe", reading.each_date_is_believed, ("wrong-dates",)
+    ),
+    "a page that failed is taken for empty": Mutant(
+        Reader, "_read", reading.failures_are_empty_pages, ("half-deaf",)
+    ),
+    "smaller pages than asked are not noticed": Mutant(
+        MissionsClient, "list_events", reading.sizes_are_as_asked, ("clamped",)
+    ),
+    "a climb's position runs ahead of its items": Mutant(
+        climb._Climb, "publish", reading.ahead_of_its_items, ("killed-climbs",)
+    ),
+    "a climb's position is not kept": Mutant(
+        checkpoint_records, "read_back", writing.the_climb_is_not_kept, ("killed-climbs",)
+    ),
+    "events are published newest first": Mutant(
+        sweep, "oldest_first", reading.the_newest_first, ("calm",)
+    ),
+    "nothing is marked late": Mutant(Checkpoint, "_mark", writing.nobody_is_late, ("late",)),
+    "what comes late is dropped": Mutant(Checkpoint, "plan", writing.drop_what_is_late, ("late",)),
+    "digests of 32 bits": Mutant(convert, "digest", reading.of_32_bits, ("odd-ids",)),
+    "digests without lengths": Mutant(convert, "digest", reading.without_lengths, ("odd-ids",)),
+    "digests without the run": Mutant(convert, "digest", reading.of_the_event_alone, ("odd-ids",)),
+    "digests expire early": Mutant(Checkpoint, "plan", writing.expire_early, ("late",)),
+    "only the last segments are known": Mutant(
+        Checkpoint, "remember", writing.seen_is_forgotten, ("late",)
+    ),
+    "future events are forgotten": Mutant(Checkpoint, "plan", writing.carry_nothing, ("future",)),
+    "what expired is published again": Mutant(
+        Position, "oldest", writing.expired_is_new, ("clock-steps",)
+    ),
+    "dead letters are dropped": Mutant(
+        Publisher, "records", writing.without_dead_letters, ("broken-rows",)
+    ),
+    "the commit does not wait for its records": Mutant(
+        producer.Writer, "_send", writing.do_not_await, ("doubtful",)
+    ),
+    "the checkpoint follows the events": Mutant(
+        producer.Writer, "commit", writing.events_first, ("crashes",)
+    ),
+    "the events follow the checkpoint": Mutant(
+        producer.Writer, "commit", writing.checkpoint_first, ("crashes",)
+    ),
+    "a producer is used again after a failure": Mutant(
+        producer.Writer,
+        "open",
+        writing.use_it_again,
+        ("doubtful",),
+        also=((producer.Writer, "close", writing.never_close),),
+    ),
+    "a repeated EndTxn is not noticed": Mutant(
+        producer._EndCounter, "_counted", writing.repetitions_do_not_count, ("doubtful",)
+    ),
+    "a lost transaction is taken for aborted": Mutant(
+        takeover.Desk, "take_over", writing.without_reading_back, ("doubtful",)
+    ),
+    "the checkpoint is read to its end offset": Mutant(
+        takeover, "read_partition", writing.until_the_end, ("strangers",)
+    ),
+    "the checkpoint is read uncommitted": Mutant(
+        KafkaOn, "committed_only", writing.everything_is_visible, ("doubtful", "crashes")
+    ),
+    "each owner has a transactional id of its own": Mutant(
+        Settings, "transactional_id_source", writing.an_id_of_its_own, ("takeover",)
+    ),
+    "a fenced owner comes back at once": Mutant(
+        Source, "_stand_by", writing.at_once, ("split-brain",)
+    ),
+}
+
+
+def caught(name: str, seeds: int = SEEDS) -> runner.Failure | None:
+    """Return the first story in which a bug shows, None if it does not."""
+    mutant = MUTANTS[name]
+    with mutant.put_in():
+        for seed in range(seeds):
+            for scenario in mutant.scenarios:
+                outcome = runner.tell(scenario, seed)
+                _check_bug(name, outcome.problems)
+                if outcome.problems:
+                    return runner.Failure(scenario, seed, tuple(outcome.problems))
+    return None
+
+
+def _check_bug(name: str, problems: list[str]) -> None:
+    """Raise where a bug shows because it does not fit the code any more: that proves nothing."""
+    for mistake in ("AttributeError", "TypeError", "NameError"):
+        if any(mistake in problem for problem in problems):
+            raise ValueError(f"the bug {name!r} does not fit the code any more: {problems}")
+
+
+def main() -> int:
+    """Print which story caught each bug; 1 if one escaped."""
+    escaped = 0
+    with ProcessPoolExecutor(os.cpu_count() or 1, initializer=runner.be_quiet) as pool:
+        for name, found in zip(MUTANTS, pool.map(caught, MUTANTS), strict=True):
+            escaped += found is None
+            if found is None:
+                say(f"{name:<46} ESCAPED {SEEDS} seeds of {', '.join(MUTANTS[name].scenarios)}")
+            else:
+                problem = found.problems[0].splitlines()[0][:70]
+                say(f"{name:<46} {found.scenario:<20} {found.seed:>4}  {problem}")
+    say(f"{len(MUTANTS) - escaped} of {len(MUTANTS)} bugs caught")
+    return 1 if escaped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Whether a story ended well: what readers of committed records find, against what there is."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Coroutine, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from bridge.clock import Micros
+from bridge.dev.feed import Event
+from bridge.errors import StateError
+from bridge.source import checkpoint_records as state
+from bridge.source.checkpoint import Checkpoint
+from bridge.source.convert import micros
+from simulation import oracle_audit
+from simulation.brokers import Brokers, Written
+from simulation.oracle_audit import Name, Told
+from simulation.process import CODEC, LAYOUT, SOURCE
+
+T = TypeVar("T")
+
+
+@dataclass
+class Verdict:
+    """What is wrong, in words, and what was counted."""
+
+    problems: list[str] = field(default_factory=list)
+    lost: int = 0
+    doubled: int = 0
+    late: int = 0
+    published: int = 0
+    gaps: int = 0
+    sealed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What there is in the end.
+
+    `expected` are events by run and id that lists still show, `broken` rows that cannot be
+    converted, by a word that only they contain. `prompt` are those of the expected that appeared
+    within the lateness window, where the watermark speaks of them; `finished` are runs that must be
+    sealed, `edited` events that came again with other content.
+    """
+
+    expected: Mapping[Name, Event]
+    broken: Mapping[str, Event]
+    prompt: Mapping[Name, Event]
+    finished: Mapping[str, Micros]
+    edited: Set[Name]
+    now: Micros
+
+
+def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verdict:
+    """Compare the topics with the truth; `checkpoint` is the owner's own idea of what it wrote."""
+    verdict = Verdict()
+    records = list(committed(brokers, LAYOUT.events))
+    events = [_decode(LAYOUT.events, one) for one in records]
+    letters = list(committed(brokers, LAYOUT.dead_letters))
+    told = [Told(r.commit, _decode(LAYOUT.audit, r)) for r in committed(brokers, LAYOUT.audit)]
+    commits = {
+        (event["run_id"], event["event_id"]): record.commit
+        for event, record in zip(events, records, strict=True)
+    }
+    verdict.published = len(events)
+    verdict.gaps = sum(one.kind == "gap" for one in told)
+    verdict.sealed = sum(one.kind == "sealed" for one in told)
+    _judge_events(verdict, events, truth.expected)
+    _judge_letters(verdict, [one.value or b"" for one in letters], truth.broken)
+    _judge_checkpoint(verdict, brokers, checkpoint, len(events) + len(letters))
+    verdict.problems += [
+        *_torn(brokers),
+        *_disordered(events, records),
+        *oracle_audit.count_up(told, len(events) + len(letters)),
+        *oracle_audit.seals(told, [*records, *letters]),
+        *oracle_audit.unsealed(told, truth.finished, truth.now),
+        *oracle_audit.gaps(told),
+        *oracle_audit.mutations(told, truth.edited),
+        *oracle_audit.watermark(told, commits, truth.prompt),
+    ]
+    return verdict
+
+
+def committed(brokers: Brokers, topic: str) -> Iterator[Written]:
+    """Yield the committed records of a topic, partition by partition."""
+    for at in sorted(brokers.logs):
+        if at.topic == topic:
+            yield from (record for _, record in brokers.logs[at].committed())
+
+
+def _judge_events(
+    verdict: Verdict, events: list[dict[str, Any]], expected: Mapping[Name, Event]
+) -> None:
+    names = Counter((event["run_id"], event["event_id"]) for event in events)
+    lost = expected.keys() - names.keys()
+    verdict.lost = len(lost)
+    if lost:
+        first = min(lost, key=lambda name: expected[name].at)
+        verdict.problems.append(
+            f"{len(lost)} of {len(expected)} events lost, the oldest {first[1]} "
+            f"of {expected[first].timestamp}"
+        )
+    verdict.doubled = names.total() - len(names)
+    if verdict.doubled:
+        (first, times), *_ = names.most_common(1)
+        verdict.problems.append(
+            f"{verdict.doubled} events published twice or more, {first[1]} {times} times"
+        )
+    newest: dict[str, Micros] = {}
+    for event in events:
+        run, at = event["run_id"], event["timestamp"]
+        before = newest.get(run)
+        is_late = before is not None and at < before
+        verdict.late += is_late
+        if is_late is not event["late"]:
+            word = "is not" if is_late else "is"
+            verdict.problems.append(f"event {event['event_id']} {word} marked late")
+            break
+        newest[run] = at if before is None else max(before, at)
+        there = expected.get((run, event["event_id"]))
+        if there is not None and micros(there.timestamp) != at:
+            verdict.problems.append(f"event {event['event_id']} has another timestamp")
+
+
+def _judge_letters(verdict: Verdict, letters: list[bytes], broken: Mapping[str, Event]) -> None:
+    text = b"\n".join(letters).decode("utf-8", "replace")
+    for word, event in broken.items():
+        times = text.count(word)
+        if times > 1 or (times == 0 and event.deleted_at is None):
+            verdict.problems.append(f"{times} dead letters of {word}")
+    if len(letters) > len(broken):
+        verdict.problems.append(f"{len(letters)} dead letters of {len(broken)} broken rows")
+
+
+def _judge_checkpoint(
+    verdict: Verdict, brokers: Brokers, checkpoint: Checkpoint | None, published: int
+) -> None:
+    live: dict[str, dict[str, Any]] = {}
+    for record in committed(brokers, LAYOUT.checkpoint):
+        key = (record.key or b"").decode()
+        if not state.concerns(SOURCE, key):
+            continue
+        live.pop(key, None)
+        if record.value is not None:
+            live[key] = _decode(LAYOUT.checkpoint, record)
+    try:
+        read = state.read_back(SOURCE, "" if checkpoint is None else checkpoint.feed, live)
+    except StateError as error:
+        verdict.problems.append(str(error))
+        return
+    if checkpoint is not None and read != checkpoint:
+        verdict.problems.append("the checkpoint is not what its owner thinks")
+    if read.published != published:
+        verdict.problems.append(
+            f"the checkpoint counts {read.published} events, {published} are there"
+        )
+
+
+def _torn(brokers: Brokers) -> Iterator[str]:
+    """Name calls of the writer of which one part is committed and another is not."""
+    parts: dict[int, set[bool]] = defaultdict(set)
+    for log in brokers.logs.values():
+        for entry in log.entries:
+            if entry is not None:
+                record, transaction = entry
+                parts[record.commit].add(bool(transaction.committed))
+    torn = [commit for commit, states in parts.items() if len(states) > 1]
+    if torn:
+        yield f"{len(torn)} transactions are torn"
+
+
+def _disordered(events: list[dict[str, Any]], records: list[Written]) -> Iterator[str]:
+    """Name an event that stands before an older one of its run in one and the same transaction."""
+    newest: dict[tuple[int, str], Micros] = {}
+    for event, record in zip(events, records, strict=True):
+        name = record.commit, event["run_id"]
+        if event["timestamp"] < newest.get(name, event["timestamp"]):
+            yield f"event {event['event_id']} stands behind a later one of its transaction"
+            return
+        newest[name] = event["timestamp"]
+
+
+def _decode(topic: str, record: Written) -> dict[str, Any]:
+    return _at_once(CODEC.decode(f"{topic}-value", record.value))
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that never has to wait."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it had to wait")

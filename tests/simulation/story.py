@@ -1,0 +1,168 @@
+"""One story: a scenario and a seed, played to its end and judged."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from bridge.clock import SECOND
+from bridge.source.convert import moment
+from simulation.group import Group
+from simulation.oracle import Truth, Verdict, judge
+from simulation.process import LAYOUT
+from simulation.scenarios import Scenario
+from simulation.stage import Stage
+from simulation.virtual import VirtualLoop, passing, wall
+
+RESTS: Final = 4
+"""Turns after which the owner of a calm source has nothing more to do, at least."""
+
+PATIENCE: Final = 3000.0
+"""Seconds after which a calm story must have settled."""
+
+
+@dataclass
+class Outcome:
+    """What became of a story."""
+
+    problems: list[str] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=Verdict)
+    events: int = 0
+    requests: int = 0
+    commits: int = 0
+    crashes: int = 0
+    takeovers: int = 0
+    lines: list[str] = field(default_factory=list)
+
+
+def play(scenario: Scenario, seed: int, *, trace: bool = False) -> Outcome:
+    """Play a story; the same scenario and seed always give the same one."""
+    random.seed(seed)  # the bridge draws its jitter from there
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(_play(Stage(loop, scenario, seed, trace=trace)))
+    finally:
+        loop.close()
+
+
+async def _play(stage: Stage) -> Outcome:
+    """Let things happen, calm down, wait until all is settled, and judge."""
+    group = Group(stage)
+    group.start()
+    tasks = [stage.loop.create_task(work) for work in (_meddle(stage, group), _end(stage, group))]
+    await stage.over
+    for task in tasks:
+        task.cancel()
+    await passing(1.0)  # until the last markers are written
+    outcome = _judged(stage, group)
+    await group.clear()
+    return outcome
+
+
+async def _meddle(stage: Stage, group: Group) -> None:
+    """Freeze, hand over and cut off, by chance, until it is calm."""
+    chaos, rng = stage.scenario.chaos, stage.chance
+    kinds: dict[Callable[[], None], float] = {
+        lambda: group.freeze_owner(rng.choice((1.0, 5.0, 12.0, 20.0, 50.0))): chaos.frozen,
+        group.rebalance: chaos.handed_over,
+        lambda: _cut_off_kafka(stage, rng.choice((3.0, 20.0, 100.0))): chaos.kafka_away,
+        lambda: _cut_off_api(stage, rng.uniform(30.0, 200.0)): stage.scenario.roads.outages,
+        lambda: _leave_open(stage): chaos.foreign,
+    }
+    total = sum(kinds.values())
+    while total:
+        await passing(rng.expovariate(total))
+        if stage.is_calm:
+            return
+        (happen,) = rng.choices(list(kinds), list(kinds.values()))
+        happen()
+
+
+def _cut_off_kafka(stage: Stage, seconds: float) -> None:
+    stage.tell("kafka", f"is away for {seconds:.0f} s")
+    stage.brokers.away = True
+    stage.loop.call_later(seconds, lambda: setattr(stage.brokers, "away", False))
+
+
+def _cut_off_api(stage: Stage, seconds: float) -> None:
+    stage.tell("api", f"is away for {seconds:.0f} s")
+    stage.api_away = True
+    stage.loop.call_later(seconds, lambda: setattr(stage, "api_away", False))
+
+
+def _leave_open(stage: Stage) -> None:
+    stage.tell("stranger", "leaves a transaction open on the checkpoint's partition")
+    at = TopicPartition(LAYOUT.checkpoint, LAYOUT.checkpoint_partition)
+    stage.brokers.leave_open("stranger", at)
+
+
+async def _end(stage: Stage, group: Group) -> None:
+    """After its time the story calms down; it is over when the owner has settled."""
+    scenario = stage.scenario
+    if not scenario.is_race:
+        await passing(scenario.seconds)
+    elif not await _until(lambda: group.has_caught_up, scenario.seconds):
+        stage.fail(f"the backlog was not read within {scenario.seconds:g} s")
+    stage.calm_down()
+    group.calm_down()
+    await passing(scenario.settle)
+    if not await _until(lambda: group.rests >= RESTS, PATIENCE):
+        stage.fail("it does not settle")
+    stage.end()
+
+
+async def _until(reached: Callable[[], bool], seconds: float) -> bool:
+    """Wait until something is so; False if that takes too long."""
+    waited = 0.0
+    while not reached() and waited < seconds:
+        await passing(1.0)
+        waited += 1.0
+    return reached()
+
+
+def _judged(stage: Stage, group: Group) -> Outcome:
+    most = stage.scenario.producers
+    if stage.brokers.producers > most:
+        stage.problems.append(f"more than {most} producers were opened")
+    poller = group.owner.source._poller if group.owner is not None else None
+    truth = _truth(stage)
+    verdict = judge(stage.brokers, truth, None if poller is None else poller.checkpoint)
+    return Outcome(
+        problems=stage.problems + verdict.problems,
+        verdict=verdict,
+        events=len(stage.simulator.world.history),
+        requests=stage.requests,
+        commits=stage.brokers.commits,
+        crashes=group.crashes,
+        takeovers=group.takeovers,
+        lines=stage.lines,
+    )
+
+
+def _truth(stage: Stage) -> Truth:
+    scenario, world, broken = stage.scenario, stage.simulator.world, dict(stage.sky.broken)
+    rows = set(broken.values())
+    expected = {
+        (event.run_id, event.event_id): event
+        for event in world.history
+        if event.deleted_at is None and event not in rows
+    }
+    window = round(scenario.lateness * SECOND)
+    steady = not scenario.weather.steps  # else nobody can say how late an event is
+    finished = {run.run_id: moment(run.row["finished_at"]) for run in world.runs.values()}
+    return Truth(
+        expected=expected,
+        broken=broken,
+        prompt={
+            name: event
+            for name, event in expected.items()
+            if steady and event.visible_at - event.at < window
+        },
+        finished={run: at for run, at in finished.items() if at is not None and scenario.seals},
+        edited=stage.sky.edited,
+        now=wall(stage.loop),
+    )

@@ -1,0 +1,70 @@
+"""Whatever the API, Kafka and the processes do: nothing is lost, nothing is published twice."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from simulation import runner
+from simulation.scenarios import SCENARIOS
+
+CORPUS = 30
+"""Seeds of each scenario that are played every time."""
+
+FRESH_SECONDS = 150.0
+"""So long seeds are played that nobody has played before."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Log nothing; the other tests have their logging back afterwards."""
+    before = structlog.get_config()
+    runner.be_quiet()
+    yield
+    runner.be_loud()
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_story_that_was_told_before_ends_well(scenario: str) -> None:
+    _, _, failures = runner.portion(scenario, 0, CORPUS)
+    assert not failures, "\n".join(map(str, failures))
+
+
+def test_fresh_stories_end_well() -> None:
+    seed = secrets.randbelow(10**9)
+    report = runner.run(list(SCENARIOS), seed, minutes=FRESH_SECONDS / 60)
+    sys.stdout.write(f"seeds from {seed} on\n{report.table()}\n")
+    assert not report.failures, "\n".join(map(str, report.failures))
+
+
+@pytest.mark.parametrize("scenario", ["takeover"])
+def test_the_same_seed_tells_the_same_story(scenario: str) -> None:
+    told = [_told(scenario, 7, hash_seed) for hash_seed in ("1", "2")]
+    assert len(told[0].splitlines()) > 50
+    assert told[0] == told[1]
+
+
+def _told(scenario: str, seed: int, hash_seed: str) -> str:
+    """Let another process tell a story, where sets of strings have another order."""
+    command = (sys.executable, "-m", "simulation", "--trace")
+    done = subprocess.run(
+        [*command, "--scenario", scenario, "--seed", str(seed)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONHASHSEED": hash_seed,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
