@@ -92,7 +92,7 @@ class Position:
         if self.hole is not None:
             marks.append(self.hole.low - 1)
         until = min(marks, default=BEGINNING)
-        return None if until <= BEGINNING else until
+        return None if until < 0 else until
 
 
 @dataclass(frozen=True, slots=True)

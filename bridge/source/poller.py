@@ -34,8 +34,8 @@ GROUP_SECONDS: Final = 1.0
 DEEP_PARTS: Final = 10
 """A deep sweep is due so many times in the lateness window ..."""
 
-DEEP_SHARE: Final = 5
-"""... but takes no more than one part in so many of the time."""
+SHARE: Final = 5
+"""... but takes no more than one part in so many of the time; so does the tail of a climb."""
 
 QUIET_WINDOWS: Final = 100
 """A climb over what is known already notes its height after so many windows."""
@@ -148,8 +148,9 @@ class Poller:
 
     def _plan_deep(self, began: float) -> None:
         """Plan the next deep sweep, given when the one that is over now began."""
+        window = self.lateness / SECOND
         took = self._clock.monotonic() - began
-        self._deep_at = began + max(self.lateness / SECOND / DEEP_PARTS, DEEP_SHARE * took)
+        self._deep_at = began + max(window / DEEP_PARTS, took + min(window, (SHARE - 1) * took))
 
     async def _begin(self) -> None:
         """Decide where a new source starts, and make that durable.
@@ -200,7 +201,9 @@ class Poller:
         if swept.bottom is not None:
             position = replace(position, bottom=swept.bottom)
         fell_off = swept.bottom is None or swept.bottom != before.bottom
-        if swept.gap and fell_off and before.frontier is not None:
+        if before.frontier is None:
+            position = replace(position, hole=_unknown_past(before, swept))
+        elif swept.gap and fell_off:
             position, findings = self._suspect(position, proof.stop, swept, items)
         if proof.kind != "climb":
             findings += self._auditor.mutations(items)
@@ -253,10 +256,12 @@ class Poller:
         async def tail() -> None:
             # First the climb's own progress, or a process that is killed often gets nowhere.
             progress = kind == "climb" and group.low is not None
-            if progress and self._clock.monotonic() >= self._tail_at:
-                self._tail_at = self._clock.monotonic() + self._settings.poll_interval
+            began = self._clock.monotonic()
+            if progress and began >= self._tail_at:
                 await self._commit_group(group, climb)
                 await self._tail(climb)
+                took = self._clock.monotonic() - began
+                self._tail_at = began + max(self._settings.poll_interval, SHARE * took)
 
         self._tail_at = self._clock.monotonic() + self._settings.poll_interval
         before = self.checkpoint.position, self.checkpoint.batch
@@ -337,3 +342,12 @@ class Poller:
 
 def _proven(proof: Proof, swept: Swept) -> Proof:
     return replace(proof, complete=swept.complete, is_sorted=swept.is_sorted, links=swept.links)
+
+
+def _unknown_past(before: Position, swept: Swept) -> Hole | None:
+    """Return the hole of a first sweep: what the feed showed no more, the runs may still show."""
+    if not swept.complete:
+        return before.hole
+    if before.floor is None:
+        return Hole(0, None)
+    return Hole(before.floor, None) if swept.gap else None
