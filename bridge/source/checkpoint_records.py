@@ -7,6 +7,7 @@ batch (digests of its events), one summary per run that is not closed, and *clai
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
@@ -168,7 +169,7 @@ def _summary(run: dict[str, Any]) -> RunSummary:
         run["first"],
         run["count"],
         _number(run["digest"]),
-        run["mission_id"],
+        run["mission_id"] and sys.intern(run["mission_id"]),
         run["finished"],
         listed,
         run["stage"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from dataclasses import replace
 from typing import Final
 
@@ -133,7 +134,9 @@ class RunTable:
                 return
             known = RunSummary()
         self.status[name] = run.status
-        summary = replace(known, mission_id=run.mission_id, finished=ended or known.finished)
+        # Interned, as few missions have all the runs.
+        mission_id = sys.intern(run.mission_id)
+        summary = replace(known, mission_id=mission_id, finished=ended or known.finished)
         if summary != state.runs.get(name):
             changed[name] = summary
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
 from collections.abc import Collection
 from typing import Final
 
@@ -15,7 +15,9 @@ PAGE: Final = 1000
 PAGES: Final = 20
 """A look-up reads so many pages of the runs list at most: it is a service, not a promise."""
 
-KNOWN: Final = 500_000
+KNOWN: Final = 100_000
+"""Runs that are remembered, the oldest ones are forgotten first; about 140 bytes each."""
+
 UNKNOWN_FOR: Final = 300.0
 """Seconds during which a run that was not found is not looked up again."""
 
@@ -27,7 +29,7 @@ class MissionIndex:
         self._client = client
         self._clock = clock
         self._source = source
-        self._missions: OrderedDict[str, str] = OrderedDict()
+        self._missions: dict[str, str] = {}
         self._unknown: dict[str, float] = {}
 
     def get(self, run_id: str) -> str | None:
@@ -36,9 +38,9 @@ class MissionIndex:
 
     def note(self, run: Run) -> None:
         """Take note of a run that was listed."""
-        self._missions[run.run_id] = run.mission_id
+        self._missions[run.run_id] = sys.intern(run.mission_id)
         while len(self._missions) > KNOWN:
-            self._missions.popitem(last=False)
+            del self._missions[next(iter(self._missions))]
 
     async def learn(self, run_ids: Collection[str]) -> bool:
         """Look up what is not known of `run_ids`: newest runs first, until all are found.
