@@ -40,14 +40,17 @@ class _Endpoint:
         reply = self._handle(request.method, path, query, request.headers, body)
         if reply.delay and not await _stays(receive, reply.delay):
             return
-        if reply.ending is Ending.SENT:
+        if reply.declared is not None:
+            scope["state"]["transport"].write(_overrunning(reply, reply.declared))
+        elif reply.ending is Ending.SENT:
             await _send(reply, receive, send)
+        if reply.is_whole:
+            return
         if reply.ending is Ending.DROPPED:
             scope["state"]["transport"].abort()
-        if reply.keep is not None:
+        if reply.ending is Ending.SENT:
             scope["state"]["transport"].close()
-        if reply.ending is not Ending.SENT or reply.keep is not None:
-            await _gone(receive)
+        await _gone(receive)
 
 
 async def _send(reply: Reply, receive: Receive, send: Send) -> None:
@@ -68,6 +71,16 @@ async def _send(reply: Reply, receive: Receive, send: Send) -> None:
         body = b""
     more = reply.keep is not None
     await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def _overrunning(reply: Reply, declared: int) -> bytes:
+    """The answer as bytes: the server's own protocol refuses such a content-length."""
+    headers = {**reply.headers, "content-length": str(declared)}
+    lines = [
+        f"HTTP/1.1 {reply.status} OK",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body
 
 
 async def _gone(receive: Receive) -> None:
