@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -114,7 +114,8 @@ class _Protocol(H11Protocol):
 
 
 def serving(
-    app: ASGIApp, host: str = "127.0.0.1", port: int = 0
+    app: ASGIApp, host: str = "127.0.0.1", port: int = 0, **options: Any
 ) -> contextlib.AbstractAsyncContextManager[str]:
     """Serve an application that may break its connections; see `bridge.ops.serving`."""
-    return ops.serving(app, host, port, http=_Protocol, date_header=False, timeout_keep_alive=60)
+    own: dict[str, Any] = {"http": _Protocol, "date_header": False, "timeout_keep_alive": 60}
+    return ops.serving(app, host, port, **(own | options))

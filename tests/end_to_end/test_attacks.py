@@ -27,10 +27,6 @@ real = pytest.mark.parametrize("kafka", ["real"], indirect=True)
 guarded = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
 
 
-def insert(scene: Stage, count: int, **wish: Any) -> None:
-    scene.api.call(lambda: scene.simulator.control("events", {"count": count, **wish}))
-
-
 def leave_open(scene: Stage) -> Producer:
     """Write to the checkpoint topic in a transaction that somebody else leaves open."""
     settings = {"bootstrap.servers": scene.broker, "transactional.id": f"{scene.prefix}.stranger"}
@@ -58,12 +54,6 @@ def has_published(bridge: BridgeWithin, count: int) -> bool:
     return bridge.published == count
 
 
-async def judged(scene: Stage) -> verdict.Verdict:
-    records = await asyncio.to_thread(verdict.events_on_topic, scene.broker, scene.prefix)
-    with verdict.decoder(scene.registry_url, f"{scene.prefix}.events") as decode:
-        return verdict.judge(scene.simulator, records, decode)
-
-
 @real
 @guarded
 async def test_the_end_of_a_transaction_that_arrives_in_another_loses_nothing(
@@ -80,19 +70,19 @@ async def test_the_end_of_a_transaction_that_arrives_in_another_loses_nothing(
         monkeypatch.setattr(_EndCounter, "count", never, raising=False)
     with stage(kafka, topic_prefix, tmp_path) as scene:
         async with kafka_proxy(kafka.address, monkeypatch) as proxy, bridge_within(scene) as bridge:
-            insert(scene, 1)
+            scene.insert(1)
             await wait_until(lambda: bridge.published == 1, 60)
             proxy.keep_next_end()
-            insert(scene, 1)
+            scene.insert(1)
             await wait_until(lambda: proxy.keeps_one)
             await wait_until(lambda: bridge.published == 2)
             proxy.deliver_within_next_transaction()
             # Too large for one batch of a partition: one request writes the checkpoint and some of
             # the events, the next the others.
-            insert(scene, 8, payload_text=json.dumps({"x": "x" * 300_000}))
+            scene.insert(8, payload_text=json.dumps({"x": "x" * 300_000}))
             await wait_until(lambda: proxy.answer is not None)
             await wait_until(lambda: bridge.published == 10)
-            found = await judged(scene)
+            found = await asyncio.to_thread(verdict.of, scene)
     if guarded:
         assert proxy.answer == FENCED
         found.assert_exact()
@@ -116,7 +106,7 @@ async def test_a_transaction_that_somebody_leaves_open_hides_nothing_from_a_succ
     with stage(kafka, topic_prefix, tmp_path) as scene:
         async with bridge_within(scene) as first:
             for batch in range(4):
-                insert(scene, 5)
+                scene.insert(5)
                 await wait_until(partial(has_published, first, 5 * (batch + 1)), 60)
                 if batch == 0:
                     stranger = await asyncio.to_thread(leave_open, scene)
@@ -126,9 +116,9 @@ async def test_a_transaction_that_somebody_leaves_open_hides_nothing_from_a_succ
             if guarded:
                 assert successor.published == -1
                 await asyncio.to_thread(stranger.abort_transaction, 30)
-            insert(scene, 5)
+            scene.insert(5)
             await wait_until(partial(has_published, successor, 25))
-        found = await judged(scene)
+        found = await asyncio.to_thread(verdict.of, scene)
         if not guarded:
             await asyncio.to_thread(stranger.abort_transaction, 30)
     if guarded:
