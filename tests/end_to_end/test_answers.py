@@ -5,48 +5,19 @@ readiness says why; afterwards everything is published, once.
 """
 
 import socket
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import verdict
 from support.brokers import Broker
-from support.kafka import delete_topics
-from support.stage import Bridge, Stage, stage, wait_for
+from support.stage import stage, wait_for
+from support.work import HURRIED, Work
 
 pytestmark = pytest.mark.parametrize("kafka", ["real"], indirect=True)
 
-SETTINGS = {
-    "BRIDGE_API__TIMEOUT": "2",
-    "BRIDGE_SOURCE__POLL_INTERVAL": "0.1",
-    "BRIDGE_SOURCE__LATENESS": "10",
-    "BRIDGE_SOURCE__LATENESS_MAX": "60",
-    "BRIDGE_SOURCE__AUDIT_INTERVAL": "2",
-}
 HTML = "<html><body>Please stand by</body></html>"
 EMPTY = '{"data":[],"meta":{"total_pages":0,"total_results":0,"page_number":1,"page_size":1000}}'
-
-
-@dataclass(frozen=True)
-class Work:
-    """A bridge at work, and its stage."""
-
-    scene: Stage
-    bridge: Bridge
-
-
-@pytest.fixture(scope="module")
-def work(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
-    prefix = f"answers-{uuid.uuid4().hex[:10]}"
-    with stage(kafka, prefix, tmp_path_factory.mktemp("answers"), events=50) as scene:
-        bridge = scene.run("--only", "events", **SETTINGS).ready()
-        verdict.expect_exact(scene, bridge)
-        yield Work(scene, bridge)
-        assert bridge.stop() == 0
-    delete_topics(kafka.address, prefix)
 
 
 def expect_held_up(work: Work, fault: dict[str, Any], told: str) -> None:
@@ -59,7 +30,7 @@ def expect_held_up(work: Work, fault: dict[str, Any], told: str) -> None:
     assert bridge.published == before
     scene.control("reset-faults", {})
     wait_for(lambda: not bridge.reason)
-    verdict.expect_exact(scene, bridge)
+    work.expect_exact()
     assert bridge.output.count("\n") - lines <= 6, "the log is flooded"
 
 
@@ -101,19 +72,14 @@ def test_no_connection_is_left_behind_by_answers_that_never_end(work: Work) -> N
     wait_for(lambda: work.bridge.metric("bridge_api_requests_total", status="timeout") >= asked + 3)
     work.scene.control("reset-faults", {})
     work.scene.insert(5)
-    verdict.expect_exact(work.scene, work.bridge)
+    work.expect_exact()
     wait_for(lambda: connections() <= before)
 
 
 def test_a_gzip_bomb_is_given_up_before_it_fills_the_memory(work: Work) -> None:
-    def peak() -> int:
-        status = Path(f"/proc/{work.bridge.process.pid}/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) // 1024
-
-    before = peak()
+    before = work.bridge.peak_memory
     expect_held_up(work, {"kind": "bomb", "megabytes": 512}, "unreadable")
-    assert peak() - before < 200
+    assert work.bridge.peak_memory - before < 200
 
 
 def test_a_redirect_to_another_host_gets_neither_request_nor_key(work: Work) -> None:
@@ -133,7 +99,7 @@ def test_too_many_requests_are_waited_out_whatever_the_answer_asks_for(work: Wor
     refuse = {"operation": "list_events", "kind": "status", "status": 429, "times": 1}
     scene.control("faults", [{**refuse, "retry_after": text} for text in asked_for])
     scene.insert(20)
-    verdict.expect_exact(scene, bridge)
+    work.expect_exact()
     refused = scene.api.call(scene.simulator.ledger)["requests"]["list_events"]["429"]
     assert refused == len(asked_for)
     assert bridge.metric("bridge_api_wait_seconds_total") - waited >= len(asked_for)
@@ -143,7 +109,7 @@ def test_an_absurd_wait_is_cut_to_a_minute(
     kafka: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:
     with stage(kafka, topic_prefix, tmp_path, events=50) as scene:
-        bridge = scene.run("--only", "events", **SETTINGS).ready()
+        bridge = scene.run("--only", "events", **HURRIED).ready()
         verdict.expect_exact(scene, bridge)
         fault = {"kind": "status", "status": 429, "times": 1, "retry_after": "1000000000"}
         scene.control("faults", {"operation": "list_events", **fault})

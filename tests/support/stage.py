@@ -174,6 +174,12 @@ class Bridge:
         """How many events the first source has published; -1 while it stands by."""
         return int(self.source().get("published", -1))
 
+    @property
+    def peak_memory(self) -> int:
+        """The most resident memory that it ever had, in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 

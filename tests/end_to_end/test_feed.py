@@ -1,0 +1,77 @@
+"""On a real broker: a list that moves while it is read, a wrong clock, and events that come late.
+
+Nothing is lost of what any list still shows, and nothing is published twice.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import verdict
+from support.brokers import Broker
+from support.stage import stage, wait_for
+from support.work import HURRIED, LATENESS, Work
+
+pytestmark = pytest.mark.parametrize("kafka", ["real"], indirect=True)
+
+
+def test_a_list_that_moves_between_two_pages_loses_nothing(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Events appear and missions vanish before a page is read, and the totals are nonsense."""
+    with stage(kafka, topic_prefix, tmp_path, events=3000) as scene:
+        scene.control(
+            "faults",
+            [
+                {"kind": "drift", "insert": 3, "every": 2, "times": 60},
+                {"kind": "drift", "delete": 1, "every": 5, "times": 12},
+                {"kind": "echo", "total_results": 0, "total_pages": 0, "every": 2},
+                {"kind": "echo", "total_results": 10**9, "total_pages": 10**6},
+            ],
+        )
+        settings = {**HURRIED, "BRIDGE_SOURCE__PAGE_SIZE": "100"}
+        bridge = scene.run("--only", "events", **settings).ready()
+        wait_for(
+            lambda: not any(fault["kind"] == "drift" for fault in scene.control("faults")["faults"])
+        )
+        verdict.expect_exact(scene, bridge)
+        assert bridge.metric("bridge_sweeps_total", kind="climb") >= 1
+        assert any(event["deleted_at"] for event in scene.events())
+        assert bridge.stop() == 0
+
+
+def test_an_event_that_appears_late_is_published_and_marked(work: Work) -> None:
+    (first,) = work.scene.insert()
+    work.expect_exact()
+    late = verdict.of(work.scene).late
+    work.scene.insert(3, run_id=first["run_id"], ago=LATENESS / 2)
+    work.expect_exact()
+    assert verdict.of(work.scene).late == late + 3
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        pytest.param({"date_offset": 3600}, id="an hour ahead"),
+        pytest.param({"date_offset": -3600}, id="an hour behind"),
+        pytest.param({"date": False}, id="none"),
+    ],
+)
+def test_a_wrong_clock_of_the_server_loses_nothing(work: Work, clock: dict[str, Any]) -> None:
+    frontier = work.bridge.source()["frontier"]
+    for behaviour in (clock, {"date_offset": 0, "date": True}):
+        work.scene.control("behaviour", behaviour)
+        work.scene.insert(10)
+        work.expect_exact()
+        work.scene.insert(5, ago=LATENESS / 2)
+        work.expect_exact()
+        assert work.bridge.source()["frontier"] >= frontier, "it went back"
+        frontier = work.bridge.source()["frontier"]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_equal_timestamps_on_five_pages_lose_nothing(work: Work, *, shuffled: bool) -> None:
+    work.scene.control("behaviour", {"shuffle_ties": shuffled})
+    work.scene.insert(5000, tie=True, runs=3)
+    work.scene.insert(10)
+    work.expect_exact()
