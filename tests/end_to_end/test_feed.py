@@ -29,8 +29,7 @@ def test_a_list_that_moves_between_two_pages_loses_nothing(
                 {"kind": "echo", "total_results": 10**9, "total_pages": 10**6},
             ],
         )
-        settings = {**HURRIED, "BRIDGE_SOURCE__PAGE_SIZE": "100"}
-        bridge = scene.run("--only", "events", **settings).ready()
+        bridge = scene.run("--only", "events", **HURRIED).ready()
         wait_for(
             lambda: not any(fault["kind"] == "drift" for fault in scene.control("faults")["faults"])
         )
@@ -69,8 +68,38 @@ def test_a_wrong_clock_of_the_server_loses_nothing(work: Work, clock: dict[str, 
         frontier = work.bridge.source()["frontier"]
 
 
+@pytest.mark.parametrize("order", ["oldest", "created", "id"])
+def test_a_feed_in_another_order_loses_nothing(work: Work, order: str) -> None:
+    scene = work.scene
+    scene.control("behaviour", {"order": order})
+    scene.insert(20, runs=2)
+    work.expect_exact()
+    scene.insert(5, ago=LATENESS / 2)
+    scene.insert(20, runs=2)
+    work.expect_exact()
+    if order != "oldest":
+        wait_for(lambda: work.bridge.metric("bridge_feed_order_violations_total"))
+
+
+def test_two_replicas_of_which_one_is_behind_lose_nothing(work: Work) -> None:
+    scene = work.scene
+    scene.control("faults", {"kind": "stale", "seconds": LATENESS / 3, "every": 2})
+    scene.control("behaviour", {"rate": 50})
+    goal = work.bridge.published + 150
+    wait_for(lambda: work.bridge.published >= goal)
+    scene.quiet()
+    work.expect_exact()
+
+
+def test_a_server_that_makes_its_pages_smaller_is_followed(work: Work) -> None:
+    work.scene.control("behaviour", {"max_page_size": 60})
+    work.scene.insert(500, runs=3)
+    work.expect_exact()
+    assert not work.bridge.reason
+
+
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_equal_timestamps_on_five_pages_lose_nothing(work: Work, *, shuffled: bool) -> None:
+def test_equal_timestamps_on_fifty_pages_lose_nothing(work: Work, *, shuffled: bool) -> None:
     work.scene.control("behaviour", {"shuffle_ties": shuffled})
     work.scene.insert(5000, tie=True, runs=3)
     work.scene.insert(10)

@@ -15,12 +15,13 @@ from support.stage import Bridge, Stage, stage
 LATENESS = 10.0
 HURRIED = {
     "BRIDGE_API__TIMEOUT": "2",
+    "BRIDGE_SOURCE__PAGE_SIZE": "100",
     "BRIDGE_SOURCE__POLL_INTERVAL": "0.1",
     "BRIDGE_SOURCE__LATENESS": f"{LATENESS:g}",
     "BRIDGE_SOURCE__LATENESS_MAX": "60",
     "BRIDGE_SOURCE__AUDIT_INTERVAL": "2",
 }
-"""Settings under which what takes minutes takes seconds."""
+"""Settings under which what takes minutes takes seconds, and small numbers fill pages."""
 
 
 @dataclass(frozen=True)
