@@ -46,7 +46,7 @@ def reads_checkpoint(monkeypatch: pytest.MonkeyPatch, *, to_its_claim: bool) -> 
         reading.set()
         return read_partition(*what, until=until if to_its_claim else None, timeout=timeout)
 
-    monkeypatch.setattr("bridge.source.owner.read_partition", read)
+    monkeypatch.setattr("bridge.source.takeover.read_partition", read)
     return reading
 
 
