@@ -92,12 +92,3 @@ def test_an_event_that_changed_is_counted_and_not_published_again(work: Work) ->
     assert work.bridge.metric("bridge_events_mutated_total") == before + 1
     told = [one["event"] for one in audit_records(work.scene) if one["kind"] == "mutated"]
     assert told == [{"run_id": event["run_id"], "event_id": event["event_id"]}]
-
-
-def test_a_backlog_behind_a_clock_that_was_wrong_is_published(work: Work) -> None:
-    work.scene.control("behaviour", {"date_offset": -3600})
-    work.scene.insert()
-    work.expect_exact()
-    work.scene.control("behaviour", {"date_offset": 0})
-    work.scene.insert(1500)
-    work.expect_exact()

@@ -12,13 +12,13 @@ from support.brokers import Broker
 from support.kafka import delete_topics
 from support.stage import Bridge, Stage, stage
 
-LATENESS = 10.0
+LATENESS = 6.0
 HURRIED = {
     "BRIDGE_API__TIMEOUT": "2",
     "BRIDGE_SOURCE__PAGE_SIZE": "100",
     "BRIDGE_SOURCE__POLL_INTERVAL": "0.1",
     "BRIDGE_SOURCE__LATENESS": f"{LATENESS:g}",
-    "BRIDGE_SOURCE__LATENESS_MAX": "60",
+    "BRIDGE_SOURCE__LATENESS_MAX": "15",
     "BRIDGE_SOURCE__AUDIT_INTERVAL": "2",
 }
 """Settings under which what takes minutes takes seconds, and small numbers fill pages."""
