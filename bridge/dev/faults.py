@@ -29,6 +29,9 @@ class Behaviour(BaseModel):
     max_page_size: int = Field(
         default=1000, ge=1, le=1000, description="larger pages are cut to this size; meta says so"
     )
+    page_size: int | None = Field(
+        default=None, ge=1, description="pages have this size, whatever is asked for; meta says so"
+    )
     filter_after_limit: bool = Field(
         default=False, description="deleted events keep their positions, so pages come out short"
     )

@@ -48,6 +48,20 @@ def test_an_event_that_appears_late_is_published_and_marked(work: Work) -> None:
     assert verdict.of(work.scene).late == late + 3
 
 
+def test_pages_of_the_servers_own_size_lose_nothing(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path, events=1500) as scene:
+        scene.control("behaviour", {"page_size": 70})
+        scene.control("faults", {"kind": "drift", "insert": 2, "every": 3, "times": 20})
+        bridge = scene.run("--only", "events", **HURRIED).ready()
+        wait_for(lambda: not scene.control("faults")["faults"])
+        verdict.expect_exact(scene, bridge)
+        scene.insert(200, runs=2)
+        verdict.expect_exact(scene, bridge)
+        assert bridge.stop() == 0
+
+
 @pytest.mark.parametrize("order", ["oldest", "created", "id"])
 def test_a_feed_in_another_order_loses_nothing(work: Work, order: str) -> None:
     scene, name = work.scene, "bridge_feed_order_violations_total"

@@ -218,6 +218,13 @@ def test_the_page_size_can_be_clamped_and_the_echo_wrong() -> None:
     assert calls.get("/events")["meta"]["page_number"] == 1
 
 
+def test_the_page_size_can_be_the_servers_own() -> None:
+    calls = Calls(events=300, page_size=120)
+    for asked in (50, 1000):
+        page = calls.get("/events", size=asked, page=3)
+        assert (len(page["data"]), page["meta"]["page_size"]) == (60, 120)
+
+
 def test_a_stale_replica_shows_the_feed_of_before() -> None:
     calls = Calls()
     calls.control("events", {"count": 3})
