@@ -5,6 +5,7 @@ readiness says why; afterwards everything is published, once.
 """
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ import pytest
 from support import verdict
 from support.brokers import Broker
 from support.stage import stage, wait_for
-from support.work import HURRIED, Work
+from support.work import HURRIED, Work, at_work
 
 pytestmark = pytest.mark.parametrize("kafka", ["real"], indirect=True)
 
 HTML = "<html><body>Please stand by</body></html>"
 EMPTY = '{"data":[],"meta":{"total_pages":0,"total_results":0,"page_number":1,"page_size":1000}}'
+
+
+@pytest.fixture(scope="module")
+def work(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+    with at_work(kafka, tmp_path_factory.mktemp("work")) as made:
+        yield made
 
 
 def expect_held_up(work: Work, fault: dict[str, Any], told: str) -> None:

@@ -1,5 +1,6 @@
 """On a real broker: what the feed alone cannot tell, and the lists of the runs can."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 from support import verdict
 from support.brokers import Broker
 from support.kafka import read_topic
-from support.stage import Stage, stage, wait_for
-from support.work import HURRIED, LATENESS, Work
+from support.stage import Stage, wait_for
+from support.work import LATENESS, Work, at_work
 
 from bridge.clock import SECOND, Clock
 
@@ -19,6 +20,12 @@ LONG_AGO = [
     pytest.param(600.0, id="later than it can become"),
     pytest.param(Clock().now() / SECOND, id="of 1970"),
 ]
+
+
+@pytest.fixture(scope="module")
+def work(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+    with at_work(kafka, tmp_path_factory.mktemp("work"), BRIDGE_SOURCE__AUDIT_INTERVAL="2") as made:
+        yield made
 
 
 def audit_records(scene: Stage) -> list[Any]:
@@ -53,22 +60,18 @@ def test_an_event_later_than_sweeps_reach_is_found_in_the_list_of_its_run(
 
 
 def test_a_feed_cut_off_during_an_outage_is_repaired_from_the_lists_of_the_runs(
-    kafka: Broker, topic_prefix: str, tmp_path: Path
+    kafka: Broker, tmp_path: Path
 ) -> None:
-    newest_only = {"newest_only": 200}
-    with stage(kafka, topic_prefix, tmp_path, events=100) as scene:
-        scene.control("behaviour", newest_only)
-        bridge = scene.run("--only", "events", **HURRIED).ready()
-        verdict.expect_exact(scene, bridge)
-        scene.api.stop()
-        scene.insert(700, runs=3)
-        scene.api.start()
-        verdict.expect_exact(scene, bridge)
-        assert bridge.metric("bridge_feed_gaps_total") >= 1
-        wait_for(lambda: "gap_closed" in [one["kind"] for one in audit_records(scene)])
-        kinds = [one["kind"] for one in audit_records(scene)]
+    with at_work(kafka, tmp_path) as work:
+        work.scene.control("behaviour", {"newest_only": 200})
+        work.scene.api.stop()
+        work.scene.insert(700, runs=3)
+        work.scene.api.start()
+        work.expect_exact()
+        assert work.bridge.metric("bridge_feed_gaps_total") >= 1
+        wait_for(lambda: "gap_closed" in [one["kind"] for one in audit_records(work.scene)])
+        kinds = [one["kind"] for one in audit_records(work.scene)]
         assert kinds.count("gap") == kinds.count("gap_closed") == 1
-        assert bridge.stop() == 0
 
 
 def test_an_answer_out_of_a_cache_is_not_taken_for_news(work: Work) -> None:

@@ -1,5 +1,6 @@
 """Events that are odd, huge or no events at all: each has its outcome, and the feed goes on."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from support import verdict
 from support.brokers import Broker
 from support.kafka import read_topic
 from support.stage import stage, wait_for
-from support.work import HURRIED, Work
+from support.work import HURRIED, Work, at_work
 
 from bridge.clock import SECOND, Clock
 
@@ -17,6 +18,12 @@ pytestmark = pytest.mark.parametrize("kafka", ["real"], indirect=True)
 
 DEEP = "[" * 10_000 + "]" * 10_000
 LONG = "7" * 5_000
+
+
+@pytest.fixture(scope="module")
+def work(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+    with at_work(kafka, tmp_path_factory.mktemp("work")) as made:
+        yield made
 
 
 def on_topic(work: Work, name: str) -> dict[str, Any]:

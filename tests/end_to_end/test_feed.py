@@ -3,36 +3,46 @@
 Nothing is lost of what any list still shows, and nothing is published twice.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import verdict
 from support.brokers import Broker
-from support.stage import stage, wait_for
-from support.work import HURRIED, LATENESS, Work
+from support.stage import Stage, stage, wait_for
+from support.work import HURRIED, LATENESS, NO_AUDITS, Work, at_work
 
 pytestmark = pytest.mark.parametrize("kafka", ["real"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def work(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
+    with at_work(kafka, tmp_path_factory.mktemp("work"), NO_AUDITS) as made:
+        yield made
+
+
+def moves(scene: Stage) -> bool:
+    """Whether the list still moves between two pages."""
+    return any(fault["kind"] == "drift" for fault in scene.control("faults")["faults"])
 
 
 def test_a_list_that_moves_between_two_pages_loses_nothing(
     kafka: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:
     """Events appear and missions vanish before a page is read, and the totals are nonsense."""
-    with stage(kafka, topic_prefix, tmp_path, events=3000) as scene:
-        scene.control(
-            "faults",
-            [
-                {"kind": "drift", "insert": 3, "every": 2, "times": 60},
-                {"kind": "drift", "delete": 1, "every": 5, "times": 12},
-                {"kind": "echo", "total_results": 0, "total_pages": 0, "every": 2},
-                {"kind": "echo", "total_results": 10**9, "total_pages": 10**6},
-            ],
-        )
+    with stage(kafka, topic_prefix, tmp_path, events=3000, faults=[NO_AUDITS]) as scene:
+        drift = [
+            {"kind": "drift", "insert": 3, "every": 2, "times": 60},
+            {"kind": "drift", "delete": 1, "every": 5, "times": 12},
+        ]
+        totals = [
+            {"kind": "echo", "total_results": 0, "total_pages": 0, "every": 2},
+            {"kind": "echo", "total_results": 10**9, "total_pages": 10**6},
+        ]
+        scene.control("faults", [*drift, *totals])
         bridge = scene.run("--only", "events", **HURRIED).ready()
-        wait_for(
-            lambda: not any(fault["kind"] == "drift" for fault in scene.control("faults")["faults"])
-        )
+        wait_for(lambda: not moves(scene))
         verdict.expect_exact(scene, bridge)
         assert bridge.metric("bridge_sweeps_total", kind="climb") >= 1
         assert any(event["deleted_at"] for event in scene.events())
@@ -51,13 +61,30 @@ def test_an_event_that_appears_late_is_published_and_marked(work: Work) -> None:
 def test_pages_of_the_servers_own_size_lose_nothing(
     kafka: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:
-    with stage(kafka, topic_prefix, tmp_path, events=1500) as scene:
+    with stage(kafka, topic_prefix, tmp_path, events=1500, faults=[NO_AUDITS]) as scene:
         scene.control("behaviour", {"page_size": 70})
         scene.control("faults", {"kind": "drift", "insert": 2, "every": 3, "times": 20})
         bridge = scene.run("--only", "events", **HURRIED).ready()
-        wait_for(lambda: not scene.control("faults")["faults"])
+        wait_for(lambda: not moves(scene))
         verdict.expect_exact(scene, bridge)
         scene.insert(200, runs=2)
+        verdict.expect_exact(scene, bridge)
+        assert bridge.stop() == 0
+
+
+@pytest.mark.parametrize("offset", [3600, -3600], ids=["ahead", "behind"])
+def test_a_clock_of_the_server_that_is_always_wrong_loses_nothing(
+    kafka: Broker, topic_prefix: str, tmp_path: Path, offset: int
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path, events=50, faults=[NO_AUDITS]) as scene:
+        scene.control("behaviour", {"date_offset": offset})
+        bridge = scene.run("--only", "events", **HURRIED).ready()
+        verdict.expect_exact(scene, bridge)
+        scene.insert(10)
+        verdict.expect_exact(scene, bridge)
+        scene.insert(5, ago=LATENESS / 2)
+        verdict.expect_exact(scene, bridge)
+        scene.insert(1500)
         verdict.expect_exact(scene, bridge)
         assert bridge.stop() == 0
 

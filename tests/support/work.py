@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from bridge.dev.faults import Fault, Status
 from support import verdict
 from support.brokers import Broker
 from support.kafka import delete_topics
@@ -19,9 +19,11 @@ HURRIED = {
     "BRIDGE_SOURCE__POLL_INTERVAL": "0.1",
     "BRIDGE_SOURCE__LATENESS": f"{LATENESS:g}",
     "BRIDGE_SOURCE__LATENESS_MAX": "15",
-    "BRIDGE_SOURCE__AUDIT_INTERVAL": "2",
 }
 """Settings under which what takes minutes takes seconds, and small numbers fill pages."""
+
+NO_AUDITS = Status(kind="status", operation="list_recent_runs", status=404)
+"""Standing fault that leaves the bridge with the feed: what that loses no audit brings back."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,14 @@ class Work:
 
 
 @contextmanager
-def at_work(kafka: Broker, folder: Path, **simulator: Any) -> Iterator[Work]:
-    """Let a bridge publish some past events; end it, and find it well, at the end."""
+def at_work(kafka: Broker, folder: Path, *faults: Fault, **settings: str) -> Iterator[Work]:
+    """Let a bridge publish some past events; end it, and find it well, at the end.
+
+    `faults` of the API are there from the beginning, and stay.
+    """
     prefix = f"work-{uuid.uuid4().hex[:10]}"
-    with stage(kafka, prefix, folder, events=50, **simulator) as scene:
-        bridge = scene.run("--only", "events", **HURRIED).ready()
+    with stage(kafka, prefix, folder, events=50, faults=faults) as scene:
+        bridge = scene.run("--only", "events", **HURRIED, **settings).ready()
         verdict.expect_exact(scene, bridge)
         yield Work(scene, bridge)
         assert bridge.stop() == 0
