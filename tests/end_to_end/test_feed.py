@@ -49,6 +49,25 @@ def test_a_list_that_moves_between_two_pages_loses_nothing(
         assert bridge.stop() == 0
 
 
+def test_missions_that_vanish_while_an_outage_is_caught_up_take_no_others_with_them(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    """What is read then lies below the next sweeps: a page that is missed is missed for good."""
+    with stage(kafka, topic_prefix, tmp_path, faults=[NO_AUDITS]) as scene:
+        scene.insert(10, ago=100)
+        bridge = scene.run("--only", "events", **HURRIED).ready()
+        verdict.expect_exact(scene, bridge)
+        scene.api.stop()
+        for ago in range(90, 10, -10):
+            scene.insert(90, ago=ago)
+        scene.control("faults", {"kind": "drift", "delete": 1, "every": 2, "times": 3})
+        scene.api.start()
+        wait_for(lambda: not moves(scene))
+        verdict.expect_exact(scene, bridge)
+        assert sum(event["deleted_at"] is not None for event in scene.events()) > 100
+        assert bridge.stop() == 0
+
+
 def test_an_event_that_appears_late_is_published_and_marked(work: Work) -> None:
     (first,) = work.scene.insert()
     work.expect_exact()
