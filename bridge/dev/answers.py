@@ -54,6 +54,13 @@ class Reply:
     """Bytes per second of the body; None: as fast as it goes."""
     keep: int | None = None
     """Send only so many bytes of the body that content-length declares, then close."""
+    declared: int | None = None
+    """Send the whole body under this content-length, then close."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is sent as it should be, so that its connection can be used again."""
+        return self.ending is Ending.SENT and self.keep is None and self.declared is None
 
 
 @dataclass(slots=True)

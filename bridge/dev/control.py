@@ -13,7 +13,7 @@ from bridge.dev.answers import Reply, Row, encode, instant
 from bridge.dev.faults import KINDS, Behaviour, Faults, explained, parse_behaviour, parse_faults
 from bridge.dev.ledger import PARTS, Ledger
 from bridge.dev.life import Life
-from bridge.dev.meddler import Doomed, Meddler, NewEvents
+from bridge.dev.meddler import Change, Doomed, Meddler, NewEvents
 from bridge.dev.operations import OPERATIONS
 from bridge.dev.world import World
 
@@ -26,6 +26,7 @@ _ENDPOINTS: Mapping[tuple[str, str], str] = {
     ("GET", "behaviour"): "the standing behaviour",
     ("POST", "behaviour"): "change some of it",
     ("POST", "events"): "create events now",
+    ("POST", "change-event"): "change what lists show of an event",
     ("POST", "delete-missions"): "delete missions with their runs and events",
     ("POST", "key"): 'accept only {"api_key": "..."}; null accepts any',
 }
@@ -82,6 +83,7 @@ class Control:
             ("GET", "behaviour"): lambda _, __: self._world.behaviour.model_dump(),
             ("POST", "behaviour"): self._behave,
             ("POST", "events"): self._insert,
+            ("POST", "change-event"): self._change,
             ("POST", "delete-missions"): self._delete,
             ("POST", "key"): self._set_key,
         }
@@ -129,6 +131,11 @@ class Control:
         ]
         return {"events": shown}
 
+    def _change(self, value: Any, _now: Micros) -> Row:
+        change = Change.model_validate(value)
+        self._meddler.change(change)
+        return {"event_id": change.event_id}
+
     def _delete(self, value: Any, now: Micros) -> Row:
         return {"mission_ids": self._meddler.delete(Doomed.model_validate(value), now)}
 
@@ -151,5 +158,6 @@ def _documentation() -> Row:
         "faults": faults,
         "behaviour": Behaviour.model_json_schema()["properties"],
         "events": NewEvents.model_json_schema()["properties"],
+        "change-event": Change.model_json_schema()["properties"],
         "delete-missions": Doomed.model_json_schema()["properties"],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -40,14 +40,17 @@ class _Endpoint:
         reply = self._handle(request.method, path, query, request.headers, body)
         if reply.delay and not await _stays(receive, reply.delay):
             return
-        if reply.ending is Ending.SENT:
+        if reply.declared is not None:
+            scope["state"]["transport"].write(_overrunning(reply, reply.declared))
+        elif reply.ending is Ending.SENT:
             await _send(reply, receive, send)
+        if reply.is_whole:
+            return
         if reply.ending is Ending.DROPPED:
             scope["state"]["transport"].abort()
-        if reply.keep is not None:
+        if reply.ending is Ending.SENT:
             scope["state"]["transport"].close()
-        if reply.ending is not Ending.SENT or reply.keep is not None:
-            await _gone(receive)
+        await _gone(receive)
 
 
 async def _send(reply: Reply, receive: Receive, send: Send) -> None:
@@ -68,6 +71,16 @@ async def _send(reply: Reply, receive: Receive, send: Send) -> None:
         body = b""
     more = reply.keep is not None
     await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def _overrunning(reply: Reply, declared: int) -> bytes:
+    """The answer as bytes: the server's own protocol refuses such a content-length."""
+    headers = {**reply.headers, "content-length": str(declared)}
+    lines = [
+        f"HTTP/1.1 {reply.status} OK",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + reply.body
 
 
 async def _gone(receive: Receive) -> None:
@@ -101,7 +114,8 @@ class _Protocol(H11Protocol):
 
 
 def serving(
-    app: ASGIApp, host: str = "127.0.0.1", port: int = 0
+    app: ASGIApp, host: str = "127.0.0.1", port: int = 0, **options: Any
 ) -> contextlib.AbstractAsyncContextManager[str]:
     """Serve an application that may break its connections; see `bridge.ops.serving`."""
-    return ops.serving(app, host, port, http=_Protocol, date_header=False, timeout_keep_alive=60)
+    own: dict[str, Any] = {"http": _Protocol, "date_header": False, "timeout_keep_alive": 60}
+    return ops.serving(app, host, port, **(own | options))

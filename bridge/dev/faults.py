@@ -21,13 +21,16 @@ class Behaviour(BaseModel):
     order: Order = Field(default="newest", description="order of the event lists")
     shuffle_ties: bool = Field(
         default=False,
-        description="equal timestamps stand in another order on each read (not in order created)",
+        description="equal timestamps stand in another order on each read (orders newest, oldest)",
     )
     newest_only: int | None = Field(
         default=None, ge=1, description="the global feed ends after the newest N events"
     )
     max_page_size: int = Field(
         default=1000, ge=1, le=1000, description="larger pages are cut to this size; meta says so"
+    )
+    page_size: int | None = Field(
+        default=None, ge=1, description="pages have this size, whatever is asked for; meta says so"
     )
     filter_after_limit: bool = Field(
         default=False, description="deleted events keep their positions, so pages come out short"
@@ -129,6 +132,13 @@ class Cut(_Fault):
     keep: int | None = Field(default=None, ge=0)
 
 
+class Overrun(_Fault):
+    """The content-length is too small: `declared` bytes (default: half of the body)."""
+
+    kind: Literal["overrun"]
+    declared: int | None = Field(default=None, ge=0)
+
+
 class Body(_Fault):
     """Another body after the effect: HTML, an empty one, broken JSON, `{"data":null}`."""
 
@@ -167,7 +177,18 @@ class Stale(_Fault):
 
 
 Fault = Annotated[
-    Drift | Status | Withhold | Drop | LateEffect | Slow | Cut | Body | Bomb | Echo | Stale,
+    Drift
+    | Status
+    | Withhold
+    | Drop
+    | LateEffect
+    | Slow
+    | Cut
+    | Overrun
+    | Body
+    | Bomb
+    | Echo
+    | Stale,
     Field(discriminator="kind"),
 ]
 KINDS: tuple[type[_Fault], ...] = (
@@ -178,6 +199,7 @@ KINDS: tuple[type[_Fault], ...] = (
     LateEffect,
     Slow,
     Cut,
+    Overrun,
     Body,
     Bomb,
     Echo,

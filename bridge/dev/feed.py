@@ -10,13 +10,17 @@ from typing import Literal
 
 from bridge.clock import Micros
 
-Order = Literal["newest", "oldest", "created"]
-"""Newest or oldest timestamp first; or newest created first, whatever the timestamp says."""
+Order = Literal["newest", "oldest", "created", "id"]
+"""Newest or oldest timestamp first; or whatever the timestamp says, newest created first, or by
+event_id, which is no order of time at all."""
 
 
 @dataclass(slots=True, eq=False)
 class Event:
-    """One event as it is shown, and what is known of its life. Never changed but for the marks."""
+    """One event as it is shown, and what is known of its life.
+
+    Its marks change, and `body` when a test says so.
+    """
 
     at: Micros
     """Its place in time; the shown timestamp, unless a test wrote another one."""
@@ -79,7 +83,7 @@ class Feed:
         wanted: Callable[[Event], bool] | None = None,
     ) -> tuple[list[Event], int]:
         """The events at positions [offset, offset + size) of a view, and how many it has in all."""
-        rows = self._by_creation if view.order == "created" else self._by_time
+        rows = self._sorted(view.order)
         if view.seen_until is not None:
             until = view.seen_until
             rows = [event for event in rows if event.visible_at <= until]
@@ -91,13 +95,19 @@ class Feed:
             low, high = min(begin + offset, end), min(begin + offset + size, end)
         else:
             low, high = max(begin, end - offset - size), max(begin, end - offset)
-        if view.shuffle_ties is not None and view.order != "created":
+        if view.shuffle_ties is not None and view.order in {"newest", "oldest"}:
             found = _shuffled(rows, low, high, view.shuffle_ties)
         else:
             found = rows[low:high]
         if view.order != "oldest":
             found.reverse()
         return found, end - begin
+
+    def _sorted(self, order: Order) -> list[Event]:
+        """The events in an order whose last one is listed first (but for `oldest`)."""
+        if order == "id":
+            return sorted(self._by_time, key=lambda event: event.event_id)
+        return self._by_creation if order == "created" else self._by_time
 
 
 def _place(event: Event) -> tuple[Micros, int]:

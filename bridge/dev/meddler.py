@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from random import Random
 from typing import Any
 
@@ -35,6 +36,17 @@ class NewEvents(BaseModel):
     )
 
 
+class Change(BaseModel):
+    """An event to change after it was shown."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_id: str
+    fields: dict[str, Any] = Field(
+        description="fields of the shown event that replace or add to its own"
+    )
+
+
 class Doomed(BaseModel):
     """Missions to delete: by id, or so many at random."""
 
@@ -61,6 +73,14 @@ class Meddler:
             at = last if wish.tie else last - (wish.count - 1 - n)
             events.append(self._insert(wish, runs[n % len(runs)], at, n))
         return events
+
+    def change(self, wish: Change) -> None:
+        """Change what lists show of an event; raises ValueError if there is none of that id."""
+        for event in self._world.history:
+            if event.event_id == wish.event_id:
+                event.body = encode({**json.loads(event.body), **wish.fields})
+                return
+        raise ValueError(f"no event {wish.event_id}")
 
     def delete(self, wish: Doomed, now: Micros) -> list[str]:
         """Delete missions with their runs and events; returns their ids."""

@@ -250,7 +250,8 @@ class Operations:
 
     def _page_of(self, call: Call, default_size: int) -> tuple[int, int]:
         number, size = bodies.read_page(call.query, default_size)
-        return number, min(size, self._world.behaviour.max_page_size)
+        behaviour = self._world.behaviour
+        return number, behaviour.page_size or min(size, behaviour.max_page_size)
 
     def _runs(self, call: Call, runs: Sequence[Run]) -> Page:
         status = call.query.get("status")

@@ -42,6 +42,7 @@ from bridge.dev.faults import (
     Fault,
     Faults,
     LateEffect,
+    Overrun,
     Slow,
     Stale,
     Status,
@@ -178,7 +179,7 @@ class Simulator:
                 _mislabel(answer, fault)
         page = answer.encode()
         reply = _spoiled(Reply(200, page), struck)
-        if reply.body is page and reply.ending is Ending.SENT and reply.keep is None:
+        if reply.body is page and reply.is_whole:
             self._ledger.shown(answer.events, call.now)
         return reply
 
@@ -265,18 +266,23 @@ def _spoiled(reply: Reply, struck: Sequence[Fault]) -> Reply:
                 reply = Reply(fault.status, fault.text.encode(), headers)
             case Bomb():
                 reply = Reply(200, bomb(fault.megabytes), {"content-encoding": "gzip"})
-            case Withhold():
-                reply.ending = Ending.WITHHELD
-            case Drop():
-                reply.ending = Ending.DROPPED
+            case Withhold() | Drop():
+                held = isinstance(fault, Withhold)
+                reply.ending = Ending.WITHHELD if held else Ending.DROPPED
             case Slow():
                 reply.delay, reply.pace = fault.seconds, fault.pace
             case Cut():
-                half = len(reply.body) // 2
-                reply.keep = half if fault.keep is None else min(fault.keep, len(reply.body))
+                reply.keep = _part(fault.keep, reply.body)
+            case Overrun():
+                reply.declared = _part(fault.declared, reply.body)
             case Stale(age=True):
                 reply.headers["age"] = str(int(fault.seconds))
     return reply
+
+
+def _part(length: int | None, body: bytes) -> int:
+    """So many bytes of a body, by default half of it."""
+    return len(body) // 2 if length is None else min(length, len(body))
 
 
 async def serve(

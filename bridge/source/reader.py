@@ -164,7 +164,7 @@ class Reader:
     def _look_at_size(self, ask: Ask, page: Page[Any]) -> None:
         if page.size == ask.size:
             return
-        if page.size < ask.size and ask.size == self.largest:
+        if page.size < ask.size:
             self._limit = self.largest = page.size
             raise Otherwise(f"the API answers with pages of {page.size} instead of {ask.size}")
         self._limit = self.largest = page.size

@@ -32,7 +32,7 @@ def has_done(scene: Stage, effects: int) -> bool:
 
 def answer_slowly(scene: Stage) -> None:
     """Let every effect be followed by its answer a little later, so that some are on their way."""
-    scene.simulator.control("faults", {"kind": "slow", "operation": "writes", "seconds": 0.1})
+    scene.control("faults", {"kind": "slow", "operation": "writes", "seconds": 0.1})
 
 
 def expect_exact(scene: Stage, kills: int) -> None:

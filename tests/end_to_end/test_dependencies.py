@@ -6,25 +6,7 @@ from pathlib import Path
 
 from support import verdict
 from support.brokers import Broker
-from support.stage import CANARY, Bridge, Stage, stage, wait_for
-
-
-def reason(bridge: Bridge) -> str:
-    """Why the bridge is not ready, as /readyz says; empty when it is."""
-    status, answer = bridge.get("/readyz")
-    assert (status == 503) == bool(answer["reasons"])
-    return str(answer["reasons"]) if answer["reasons"] else ""
-
-
-def expect_exact(scene: Stage, bridge: Bridge) -> None:
-    wait_for(lambda: bridge.published >= len(scene.events()))
-    records = verdict.events_on_topic(scene.broker, scene.prefix)
-    with verdict.decoder(scene.registry_url, f"{scene.prefix}.events") as decode:
-        verdict.judge(scene.simulator, records, decode).assert_exact()
-
-
-def more_events(scene: Stage, count: int = 20) -> None:
-    scene.api.call(lambda: scene.simulator.control("events", {"count": count, "runs": 2}))
+from support.stage import CANARY, Bridge, stage, wait_for
 
 
 def test_what_is_away_at_start_is_waited_for_and_then_named(
@@ -67,13 +49,13 @@ def test_a_refused_key_is_waited_out_until_its_file_is_replaced(
         wait_for(lambda: "the API refuses the key (401)" in bridge.output)
         assert bridge.process.poll() is None
         key.write_text(CANARY)
-        expect_exact(scene, bridge.ready())
-        scene.api.call(lambda: scene.simulator.control("key", {"api_key": "another-canary-key"}))
-        wait_for(lambda: "refuses the key (401)" in reason(bridge))
+        verdict.expect_exact(scene, bridge.ready())
+        scene.control("key", {"api_key": "another-canary-key"})
+        wait_for(lambda: "refuses the key (401)" in bridge.reason)
         key.write_text("another-canary-key")
-        more_events(scene)
-        wait_for(lambda: not reason(bridge))
-        expect_exact(scene, bridge)
+        scene.insert(20, runs=2)
+        wait_for(lambda: not bridge.reason)
+        verdict.expect_exact(scene, bridge)
         assert bridge.stop() == 0
         assert "another-canary-key" not in bridge.output
 
@@ -83,13 +65,13 @@ def test_the_api_may_go_away_and_come_back(
 ) -> None:
     with stage(kafka, topic_prefix, tmp_path, events=100) as scene:
         bridge = scene.run().ready()
-        expect_exact(scene, bridge)
+        verdict.expect_exact(scene, bridge)
         scene.api.stop()
-        wait_for(lambda: reason(bridge))
+        wait_for(lambda: bridge.reason)
         scene.api.start()
-        more_events(scene)
-        wait_for(lambda: not reason(bridge))
-        expect_exact(scene, bridge)
+        scene.insert(20, runs=2)
+        wait_for(lambda: not bridge.reason)
+        verdict.expect_exact(scene, bridge)
         assert bridge.stop() == 0
 
 
@@ -98,12 +80,12 @@ def test_the_registry_may_go_away_for_what_is_known(
 ) -> None:
     with stage(kafka, topic_prefix, tmp_path, events=100) as scene:
         bridge = scene.run().ready()
-        expect_exact(scene, bridge)
+        verdict.expect_exact(scene, bridge)
         scene.registry.stop()
-        more_events(scene)
+        scene.insert(20, runs=2)
         wait_for(lambda: bridge.published >= len(scene.events()))
         scene.registry.start()
-        expect_exact(scene, bridge)
+        verdict.expect_exact(scene, bridge)
         assert bridge.stop() == 0
 
 
@@ -111,17 +93,17 @@ def test_the_broker_may_freeze_and_go_on(kafka: Broker, topic_prefix: str, tmp_p
     """Frozen for longer than a session, so that the lease and the transactions are at stake."""
     with stage(kafka, topic_prefix, tmp_path, events=200) as scene:
         bridge = scene.run("--only", "events").ready()
-        expect_exact(scene, bridge)
+        verdict.expect_exact(scene, bridge)
         for pid in kafka.pids:
             os.kill(pid, signal.SIGSTOP)
         try:
-            more_events(scene)
-            wait_for(lambda: reason(bridge), 90)
+            scene.insert(20, runs=2)
+            wait_for(lambda: bridge.reason, 90)
         finally:
             for pid in kafka.pids:
                 os.kill(pid, signal.SIGCONT)
-        wait_for(lambda: not reason(bridge), 90)
-        expect_exact(scene, bridge)
+        wait_for(lambda: not bridge.reason, 90)
+        verdict.expect_exact(scene, bridge)
         assert bridge.process.poll() is None
         assert bridge.stop() == 0
 

@@ -21,14 +21,10 @@ def has_published(bridge: Bridge, count: int) -> bool:
     return bridge.published >= count
 
 
-def expect_all(scene: Stage, deadline: float = 120.0) -> None:
-    """Wait until the topic holds as many events as the API, then compare them one by one."""
+def expect_all(scene: Stage) -> None:
+    """Compare topic and API as soon as one of the bridges that run has published all."""
     running = [bridge for bridge in scene.bridges if bridge.process.poll() is None]
-    count = len(scene.events())
-    wait_for(lambda: any(bridge.published >= count for bridge in running), deadline)
-    records = verdict.events_on_topic(scene.broker, scene.prefix)
-    with verdict.decoder(scene.registry_url, f"{scene.prefix}.events") as decode:
-        verdict.judge(scene.simulator, records, decode).assert_exact()
+    verdict.expect_exact(scene, *running, deadline=120)
 
 
 def test_nothing_is_lost_or_doubled_by_twenty_kills(

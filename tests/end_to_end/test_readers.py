@@ -33,9 +33,7 @@ def scene(
     with stage(
         kafka, topic_prefix, tmp_path, registry=registry, events=300, rate=20, api_key=CANARY
     ) as made:
-        made.api.call(
-            lambda: made.simulator.control("events", {"item_text": json.dumps(MALFORMED)})
-        )
+        made.insert(item_text=json.dumps(MALFORMED))
         orders = commands.working_day(made, 3)
         ids = orders[1]["mission_id"], orders[1]["run_id"]
         logged = {"type": "custom", "summary": "Grüße 🚀", "payload": '{"n":1.10}'}

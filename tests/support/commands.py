@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
@@ -47,8 +46,8 @@ def working_day(scene: Stage, runs: int) -> list[Command]:
     """
     made = []
     for number in range(min(10, runs)):
-        wish = {"count": len(range(number, runs, 10)), "runs": len(range(number, runs, 10))}
-        made += scene.api.call(partial(scene.simulator.control, "events", wish))["events"]
+        share = len(range(number, runs, 10))
+        made += scene.insert(share, runs=share)
     mission_of = {event["run_id"]: event["mission_id"] for event in scene.events()}
     commands = []
     for run_id in (event["run_id"] for event in made):

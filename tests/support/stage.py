@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
 from bridge.clock import Clock
@@ -56,13 +57,13 @@ class Server:
         self._stop: asyncio.Event | None = None
         self.url = ""
 
-    def start(self) -> None:
-        """Serve, at the same address as before if there was one."""
+    def start(self, **options: Any) -> None:
+        """Serve, at the same address as before if there was one; `options` are uvicorn's."""
         up = threading.Event()
 
         async def serve() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            async with serving(self._app, "127.0.0.1", self._port) as url:
+            async with serving(self._app, "127.0.0.1", self._port, **options) as url:
                 self.url, self._port = url, int(url.rpartition(":")[2])
                 up.set()
                 await self._stop.wait()
@@ -151,9 +152,33 @@ class Bridge:
         return self.status()["sources"][0]
 
     @property
+    def reason(self) -> str:
+        """Why it is not ready, as /readyz says; empty when it is."""
+        status, answer = self.get("/readyz")
+        assert (status == 503) == bool(answer["reasons"])
+        return str(answer["reasons"]) if answer["reasons"] else ""
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of all samples of a metric that have these labels."""
+        text = self.read("/metrics")[1].decode()
+        families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        return sum(
+            float(sample.value)
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    @property
     def published(self) -> int:
         """How many events the first source has published; -1 while it stands by."""
         return int(self.source().get("published", -1))
+
+    @property
+    def peak_memory(self) -> int:
+        """The most resident memory that it ever had, in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -246,9 +271,17 @@ class Stage:
         """Every write that the API carried out, in order."""
         return list(self.api.call(self.simulator.ledger)["effects"])
 
+    def control(self, name: str, value: object = None) -> dict[str, Any]:
+        """Use the API's control endpoint: POST a value, or GET."""
+        return self.api.call(lambda: self.simulator.control(name, value))
+
+    def insert(self, count: int = 1, **wish: object) -> list[dict[str, Any]]:
+        """Let so many events happen, in a run of their own unless the wish says otherwise."""
+        return list(self.control("events", {"count": count, **wish})["events"])
+
     def quiet(self) -> None:
         """Let the API make no more events by itself."""
-        self.api.call(lambda: self.simulator.control("behaviour", {"rate": 0}))
+        self.control("behaviour", {"rate": 0})
 
     def prepare(self) -> None:
         """Start the servers and make topics and schemas with the commands that users have."""

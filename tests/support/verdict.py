@@ -1,7 +1,7 @@
 """What an independent reader finds on the topics, compared with what the simulator knows."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from bridge.dev.simulator import Simulator
 from support.kafka import Seen, read_topic
+from support.stage import Bridge, Stage, wait_for
 
 
 @contextmanager
@@ -35,16 +36,19 @@ class Verdict:
     out_of_order: list[str]
     late: int
 
-    def assert_exact(self) -> None:
-        """Fail unless every event is there, once, and in order within its run."""
+    def assert_exact(self, but: Collection[str] = ()) -> None:
+        """Fail unless every event is there, once, and in order within its run.
+
+        Those in `but` must not be there: what cannot be converted becomes a dead letter.
+        """
         told = (
             f"{self.shown} events, {self.published} records, {len(self.missing)} missing, "
             f"{len(self.doubled)} doubled, {len(self.unknown)} unknown, "
             f"{len(self.out_of_order)} out of order, {self.late} late"
         )
-        wrong = self.missing or self.doubled or self.unknown or self.out_of_order
+        assert self.missing == sorted(but), told
+        wrong = self.doubled or self.unknown or self.out_of_order
         assert not wrong, told
-        assert self.published == self.shown, told
 
 
 def judge(simulator: Simulator, records: list[Seen], decode: Callable[[bytes], Any]) -> Verdict:
@@ -83,3 +87,26 @@ def events_on_topic(broker: str, prefix: str) -> list[Seen]:
     """Every committed record of the events topic, by partition and offset."""
     records = read_topic(broker, f"{prefix}.events", deadline=120)
     return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def of(scene: Stage) -> Verdict:
+    """Compare a stage's API with its events topic."""
+    records = events_on_topic(scene.broker, scene.prefix)
+    with decoder(scene.registry_url, f"{scene.prefix}.events") as decode:
+        return judge(scene.simulator, records, decode)
+
+
+def expect_exact(
+    scene: Stage, *bridges: Bridge, but: Collection[str] = (), deadline: float = 60.0
+) -> None:
+    """Wait until one of the bridges has published what there is, then see that it is exact.
+
+    `but` are the names of events that are not there; see `Verdict.assert_exact`.
+    """
+    there = sum(event["deleted_at"] is None for event in scene.events())
+    wait_for(lambda: any(bridge.published >= there for bridge in bridges), deadline)
+    found = of(scene)
+    if len(found.missing) > len(but):  # a commit shows a little after it returns
+        wait_for(lambda: len(of(scene).missing) <= len(but), deadline)
+        found = of(scene)
+    found.assert_exact(but)

@@ -290,6 +290,7 @@ def test_the_control_endpoint_describes_itself_and_refuses_nonsense() -> None:
         ("behaviour", {"order": "random"}),
         ("behaviour", []),
         ("events", {"run_id": "none"}),
+        ("change-event", {"event_id": "none", "fields": {}}),
         ("key", {}),
     ):
         with pytest.raises(ValueError, match="error"):

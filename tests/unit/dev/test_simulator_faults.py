@@ -100,6 +100,7 @@ def test_events_count_as_shown_only_when_a_whole_page_was_sent() -> None:
     calls = Calls(events=10)
     for fault in (
         {"kind": "cut"},
+        {"kind": "overrun"},
         {"kind": "drop"},
         {"kind": "status", "status": 500, "effect": True},
         {"kind": "body", "text": '{"data":null}'},
@@ -152,6 +153,26 @@ def test_late_events_and_clock_ties() -> None:
     ]
 
 
+def test_the_list_can_be_in_no_order_of_time() -> None:
+    calls = Calls(events=300, order="id")
+    ids = [event["event_id"] for event in calls.feed(size=70)]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 300
+    calls.control("events", {"count": 20})
+    assert calls.get("/events", size=320)["meta"]["total_results"] == 320
+
+
+def test_an_event_can_be_changed_after_it_was_shown() -> None:
+    calls = Calls()
+    run = calls.a_run()
+    (event,) = calls.control("events", {"run_id": run.rpartition("/")[2]})["events"]
+    before = calls.get(f"{run}/events")["data"][0]
+    calls.control("change-event", {"event_id": event["event_id"], "fields": {"summary": "Other"}})
+    for path in ("/events", f"{run}/events"):
+        assert calls.get(path)["data"] == [{**before, "summary": "Other"}]
+    assert calls.get(f"{run}/events/{event['event_id']}")["data"]["summary"] == "Other"
+
+
 def test_ties_can_stand_in_another_order_on_each_read() -> None:
     calls = Calls(shuffle_ties=True)
     calls.control("events", {"count": 5})
@@ -195,6 +216,13 @@ def test_the_page_size_can_be_clamped_and_the_echo_wrong() -> None:
     meta = calls.get("/events", size=1000)["meta"]
     assert (meta["page_number"], meta["page_size"], meta["total_results"]) == (1, 1000, 9)
     assert calls.get("/events")["meta"]["page_number"] == 1
+
+
+def test_the_page_size_can_be_the_servers_own() -> None:
+    calls = Calls(events=300, page_size=120)
+    for asked in (50, 1000):
+        page = calls.get("/events", size=asked, page=3)
+        assert (len(page["data"]), page["meta"]["page_size"]) == (60, 120)
 
 
 def test_a_stale_replica_shows_the_feed_of_before() -> None:

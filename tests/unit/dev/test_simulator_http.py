@@ -62,6 +62,18 @@ async def test_a_cut_body_is_shorter_than_it_says(caplog: pytest.LogCaptureFixtu
     assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
+async def test_an_overrunning_body_is_longer_than_it_says(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with client_of(Simulator(clock=Clock(), events=100)) as client:
+        whole = (await client.get(EVENTS)).content
+        for declared in (0, 17, len(whole) - 1):
+            await fault(client, kind="overrun", declared=declared)
+            assert (await client.get(EVENTS)).content == whole[:declared]
+        assert (await client.get(EVENTS)).content == whole
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
+
+
 async def test_a_dropped_connection_gives_no_answer_and_the_effect_stays() -> None:
     simulator = Simulator(clock=Clock())
     async with client_of(simulator) as client:

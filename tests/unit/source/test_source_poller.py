@@ -265,6 +265,22 @@ async def test_a_server_with_smaller_pages_gets_what_it_wants(size: int) -> None
     assert [asked for _, asked in bench.api.feed_requests() if asked > size] == [1000]
 
 
+async def test_pages_that_become_smaller_in_a_climb_are_still_of_any_size() -> None:
+    bench = Bench(events=1500, page_size=100)
+
+    def look(_: httpx.Request) -> None:
+        if len(bench.api.asked) == 20:
+            bench.api.simulator.control("behaviour", {"max_page_size": 40})
+
+    bench.api.script = look
+    await bench.catch_up()
+    bench.assert_exact()
+    assert bench.api.feed_requests()[19][1] < 100, (
+        "the first smaller answer is to a smaller request"
+    )
+    assert {size for _, size in bench.api.feed_requests()[20:] if size < 40}
+
+
 # Crashes
 
 
