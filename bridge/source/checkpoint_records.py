@@ -25,6 +25,9 @@ from bridge.source.sweep import BEGINNING
 VERSION: Final = 2
 """What is written; the version before is read as well."""
 
+_NONE: Final[Micros] = 0
+"""Stands for no event at all in a summary: a time that every reader of Avro can show."""
+
 Record = tuple[str, dict[str, Any] | None]
 """Key and value; a value of None deletes."""
 
@@ -165,7 +168,7 @@ def _summary(run: dict[str, Any]) -> RunSummary:
     if run["listed_at"] is not None:
         listed = Listing(run["listed_count"], _number(run["listed_digest"]), run["listed_at"])
     return RunSummary(
-        run["newest"],
+        BEGINNING if run["newest"] == _NONE else run["newest"],
         run["first"],
         run["count"],
         _number(run["digest"]),
@@ -242,9 +245,10 @@ def _segment_value(segment: Segment) -> dict[str, Any]:
 
 def _run_value(run_id: str, summary: RunSummary) -> dict[str, Any]:
     listed = summary.listed
+    newest = _NONE if summary.newest == BEGINNING else summary.newest
     run = {
         "run_id": run_id,
-        "newest": summary.newest,
+        "newest": newest,
         "first": summary.first,
         "count": summary.count,
         "digest": summary.digest.to_bytes(16, "big"),
@@ -255,7 +259,7 @@ def _run_value(run_id: str, summary: RunSummary) -> dict[str, Any]:
         "listed_digest": b"" if listed is None else listed.digest.to_bytes(16, "big"),
         "stage": summary.stage,
     }
-    fields = {"batch": 0, "entries": b"", "settled": summary.newest, "runs": [run]}
+    fields = {"batch": 0, "entries": b"", "settled": newest, "runs": [run]}
     return _value("Segment", {**fields, "previous": b"", "chain": b""})
 
 

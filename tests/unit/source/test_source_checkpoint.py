@@ -22,6 +22,7 @@ from bridge.source.checkpoint_records import (
     read_back,
     records,
 )
+from bridge.source.runs import RunSummary
 from bridge.source.segment import ENTRY_1, LONGEST_RUN_ID, Segment, digest
 from bridge.source.sweep import BEGINNING, Item
 
@@ -269,6 +270,21 @@ def test_the_records_stand_for_the_state(history: list[dict[str, Any]]) -> None:
 
 def _number(one: Item) -> int:
     return int.from_bytes(one.digest, "big")
+
+
+def test_every_time_in_the_records_can_be_shown() -> None:
+    """Readers that turn timestamps into dates take the years 1 to 9999."""
+    state, topic = filled()
+    runs = {"empty": RunSummary(mission_id="m")}
+    made = state.plan([], state.position, server_time=1, keep=BEGINNING, publish=None, runs=runs)
+    topic.commit(state, made)
+    (run,) = topic.values()["run/default/empty"]["body"][1]["runs"]
+    assert run["newest"] == 0
+    assert topic.read() == state
+    climb = plan(state, [], climb=Climb(BEGINNING, 5))
+    topic.commit(state, climb)
+    assert topic.values()["frontier/default"]["body"][1]["climb"]["low"] is None
+    assert topic.read() == state
 
 
 def test_a_source_without_records_is_new() -> None:
