@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration simulate bench backfill lock clean
+.PHONY: help demo test lint types unit integration simulate mutants bench backfill lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -21,6 +21,7 @@ help:
 	@echo "make unit         the tests that need no broker"
 	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
+	@echo "make mutants      bugs put into the source on purpose: each must be caught by a simulated world"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
@@ -44,6 +45,9 @@ integration: $(VENV)/.dev
 
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),5))
+
+mutants: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants
 
 bench: $(VENV)/.dev
 	for each in tests/bench/bench_*.py; do $(BIN)/python $$each || exit 1; done

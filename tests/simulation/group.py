@@ -17,6 +17,12 @@ from simulation.virtual import Machine
 
 SESSION: Final = 10.0
 
+RESTS: Final = 4
+"""Turns after which the owner of a calm source has nothing more to do, at least."""
+
+DEEP_SWEEPS: Final = 3
+"""The first may have begun before all was calm, the second ended then."""
+
 
 class Group:
     """A seat for each replica; the source belongs to one of them."""
@@ -31,11 +37,18 @@ class Group:
         self.takeovers = 0
         self.rests = 0
         """Turns of an owner after which it had nothing more to do."""
+        self.deep_sweeps: set[float] = set()
+        """When owners that rested had planned the next deep sweep: others each time it is over."""
 
     @property
     def owner(self) -> Process | None:
         """The process that should work, if it lives."""
         return self._seats[self._owner]
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether a calm source has read all there is, as far as sweeps go."""
+        return self.rests >= RESTS and len(self.deep_sweeps) >= DEEP_SWEEPS
 
     @property
     def has_caught_up(self) -> bool:
@@ -66,6 +79,7 @@ class Group:
     def calm_down(self) -> None:
         """Wake everybody up, and let everybody know who owns the source."""
         self.rests = 0
+        self.deep_sweeps = set()
         for seat, process in enumerate(self._seats):
             if process is not None:
                 process.machine.thaw()
@@ -146,8 +160,10 @@ class Group:
         process = self.owner
         if process is None or process.machine is not machine:
             return
-        if seconds == self._stage.scenario.poll:
-            self.rests += process.source.status()["state"] == "tailing"
+        poller = process.source._poller
+        if seconds == self._stage.scenario.poll and poller is not None:
+            self.rests += poller.checkpoint.position.climb is None
+            self.deep_sweeps.add(poller._deep_at)
 
     def _seat_of(self, machine: Machine) -> int:
         return next(

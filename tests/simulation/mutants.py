@@ -88,7 +88,11 @@ MUTANTS: Final[dict[str, Mutant]] = {
         Poller, "_stop", reading.only_the_frontier_counts, ("clock-steps",)
     ),
     "each Date is believed": Mutant(
-        ServerClock, "observe", reading.each_date_is_believed, ("wrong-dates",)
+        ServerClock,
+        "observe",
+        reading.each_date_is_believed,
+        ("wrong-dates",),
+        also=((ServerClock, "step", lambda _: 0),),
     ),
     "a page that failed is taken for empty": Mutant(
         Reader, "_read", reading.failures_are_empty_pages, ("half-deaf",)

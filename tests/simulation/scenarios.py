@@ -42,6 +42,7 @@ class Scenario:
     """More than so many opened are owners that fence each other for ever."""
 
 
+QUICK = Roads(latencies=(0.01, 0.02, 0.05))
 SEEN = Roads(hidden_runs=0.0)
 CRASHING = Chaos(killed=0.1, killed_reading=0.002)
 
@@ -114,11 +115,13 @@ SCENARIOS: dict[str, Scenario] = {
     "long-ties": Scenario(
         "runs of equal timestamps longer than a page",
         Weather(rate=0.25, bursts=0.03, late=0.05, past=60.0),
+        roads=QUICK,
+        poll=8.0,
         chaos=CRASHING,
         behaviour={"granularity": 40},
         page=12,
         lateness=60.0,
-        seconds=30.0,
+        seconds=40.0,
     ),
     "shuffled-ties": Scenario(
         "equal timestamps in another order on each read",
@@ -128,9 +131,11 @@ SCENARIOS: dict[str, Scenario] = {
     "long-shuffled-ties": Scenario(
         "the same, in runs longer than a page",
         Weather(rate=0.3, bursts=0.03, late=0.05, past=60.0),
+        roads=QUICK,
+        poll=8.0,
         behaviour={"granularity": 40, "shuffle_ties": True},
         lateness=60.0,
-        seconds=20.0,
+        seconds=40.0,
     ),
     "short-pages": Scenario(
         "rows are filtered after they were counted, so pages come out short",
@@ -145,7 +150,9 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "oldest-first-ties": Scenario(
         "the same, with runs of equal timestamps, bursts and a backlog",
-        Weather(rate=0.6, late=0.1, bursts=0.03, past=300.0),
+        Weather(rate=0.5, late=0.1, bursts=0.02, past=250.0),
+        roads=QUICK,
+        poll=4.0,
         chaos=CRASHING,
         behaviour={"order": "oldest", "granularity": 10, "shuffle_ties": True},
     ),
@@ -166,8 +173,9 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "fixed-size-busy": Scenario(
         "the same, with a backlog, arrivals, bursts and deletions",
-        Weather(rate=0.6, late=0.1, bursts=0.03, deletions=0.03, past=400.0, arrivals=1.0),
+        Weather(rate=0.5, late=0.1, bursts=0.02, deletions=0.03, past=200.0, arrivals=0.5),
         roads=Roads(fixed_size=15),
+        requests=4000,
         chaos=CRASHING,
     ),
     "clock-steps": Scenario(
@@ -285,7 +293,7 @@ SCENARIOS: dict[str, Scenario] = {
         "for a while the group shows the source to both of two replicas",
         Weather(late=0.1),
         chaos=Chaos(replicas=2, handed_over=0.1, deaf=20.0),
-        producers=30,
+        producers=9,
     ),
     "strangers": Scenario(
         "foreign transactions hold back what readers of the checkpoint can see",

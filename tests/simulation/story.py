@@ -18,9 +18,6 @@ from simulation.scenarios import Scenario
 from simulation.stage import Stage
 from simulation.virtual import VirtualLoop, passing, wall
 
-RESTS: Final = 4
-"""Turns after which the owner of a calm source has nothing more to do, at least."""
-
 PATIENCE: Final = 3000.0
 """Seconds after which a calm story must have settled."""
 
@@ -110,7 +107,7 @@ async def _end(stage: Stage, group: Group) -> None:
     stage.calm_down()
     group.calm_down()
     await passing(scenario.settle)
-    if not await _until(lambda: group.rests >= RESTS, PATIENCE):
+    if not await _until(lambda: group.has_settled, PATIENCE):
         stage.fail("it does not settle")
     stage.end()
 

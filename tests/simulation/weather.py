@@ -116,13 +116,15 @@ class Sky:
     def _plan(self) -> None:
         self._next += max(1, round(self._rng.expovariate(self._total) * SECOND))
 
-    def _one(self, at: Micros) -> None:
+    def _one(self, at: Micros, age: Micros = 0) -> None:
+        """Let an event appear that is dated `age` earlier, or is later than that."""
         weather, rng = self._weather, self._rng
-        stamp = at + round(self._clock_offset * SECOND)
+        now = at + round(self._clock_offset * SECOND)
+        stamp = now - age
         luck = rng.random()
         room = self._lateness - self._world.behaviour.granularity - weather.margin
         if luck < weather.late:
-            stamp -= round(rng.uniform(0.5, max(1.0, room)) * SECOND)
+            stamp = now - round(rng.uniform(0.5, max(1.0, room)) * SECOND)
         elif luck < weather.late + weather.very_late:
             stamp -= round(self._lateness * rng.uniform(1.5, 5.0) * SECOND)
         elif luck < weather.late + weather.very_late + weather.future:
@@ -138,7 +140,7 @@ class Sky:
 
     def _many(self, at: Micros) -> None:
         for age in range(self._rng.randrange(5, 60), 0, -1):
-            self._one(at - SECOND // 7 * age)
+            self._one(at, SECOND // 7 * age)
 
     def _named(self, number: int) -> tuple[Run, str]:
         """Choose a run, and the id of a new event in it."""
