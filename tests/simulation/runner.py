@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import traceback
 from collections.abc import Callable, Iterator
@@ -132,13 +133,19 @@ def be_loud() -> None:
 
 
 def portions(names: list[str], seed: int, seeds: int | None) -> Iterator[tuple[str, int, int]]:
-    """Yield portions of all scenarios in turn, from `seed` on; without end if `seeds` is None."""
+    """Yield portions of all scenarios in turn, from `seed` on; without end if `seeds` is None.
+
+    `seeds` counts those of a scenario whose share is 1.
+    """
     for begin in count(0, PORTION):
-        number = PORTION if seeds is None else min(PORTION, seeds - begin)
-        if number <= 0:
+        end = begin + PORTION if seeds is None else min(begin + PORTION, seeds)
+        if begin >= end:
             return
         for name in names:
-            yield name, seed + begin, number
+            share = SCENARIOS[name].share if len(names) > 1 else 1.0
+            first, last = math.ceil(begin * share), math.ceil(end * share)
+            if last > first:
+                yield name, seed + first, last - first
 
 
 def run(

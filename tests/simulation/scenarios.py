@@ -36,6 +36,8 @@ class Scenario:
     """More than so many are a livelock."""
     seals: bool = False
     """Every run that ended must be sealed in the end."""
+    share: float = 1.0
+    """Stories of this kind for each one of another: long ones are played less often."""
     is_race: bool = False
     """The backlog must be read within `seconds`, then it calms down at once."""
     producers: int = 100
@@ -75,6 +77,7 @@ SCENARIOS: dict[str, Scenario] = {
         settle=200.0,
         audits=100.0,
         chaos=CRASHING,
+        share=0.4,
     ),
     "endings": Scenario(
         "runs end: each is sealed once its list has shown the same twice",
@@ -84,6 +87,7 @@ SCENARIOS: dict[str, Scenario] = {
         settle=400.0,
         audits=60.0,
         seals=True,
+        share=0.2,
     ),
     "edits": Scenario(
         "events that were shown get other content",
@@ -99,12 +103,14 @@ SCENARIOS: dict[str, Scenario] = {
         audits=100.0,
         chaos=CRASHING,
         behaviour={"newest_only": 40},
+        share=0.4,
     ),
     "busy": Scenario(
         "bursts and deletions while pages are read",
         Weather(rate=0.7, bursts=0.03, late=0.1, deletions=0.06),
         chaos=CRASHING,
         behaviour={"granularity": 3},
+        share=0.5,
     ),
     "larger-pages": Scenario(
         "many events, and pages that hold them",
@@ -122,11 +128,13 @@ SCENARIOS: dict[str, Scenario] = {
         page=12,
         lateness=60.0,
         seconds=40.0,
+        share=0.2,
     ),
     "shuffled-ties": Scenario(
         "equal timestamps in another order on each read",
         Weather(late=0.1),
         behaviour={"granularity": 5, "shuffle_ties": True},
+        share=0.4,
     ),
     "long-shuffled-ties": Scenario(
         "the same, in runs longer than a page",
@@ -136,6 +144,7 @@ SCENARIOS: dict[str, Scenario] = {
         behaviour={"granularity": 40, "shuffle_ties": True},
         lateness=60.0,
         seconds=40.0,
+        share=0.1,
     ),
     "short-pages": Scenario(
         "rows are filtered after they were counted, so pages come out short",
@@ -155,6 +164,7 @@ SCENARIOS: dict[str, Scenario] = {
         poll=4.0,
         chaos=CRASHING,
         behaviour={"order": "oldest", "granularity": 10, "shuffle_ties": True},
+        share=0.2,
     ),
     "order-of-creation": Scenario(
         "the list is sorted by creation, whatever the timestamps say",
@@ -177,6 +187,7 @@ SCENARIOS: dict[str, Scenario] = {
         roads=Roads(fixed_size=15),
         requests=4000,
         chaos=CRASHING,
+        share=0.2,
     ),
     "clock-steps": Scenario(
         "the server's clock is set, and its Date is missing now and then",
@@ -207,6 +218,7 @@ SCENARIOS: dict[str, Scenario] = {
         chaos=CRASHING,
         seconds=12.0,
         requests=5000,
+        share=0.3,
     ),
     "killed-climbs": Scenario(
         "a climb that is killed over and over gets ahead all the same",
@@ -215,6 +227,7 @@ SCENARIOS: dict[str, Scenario] = {
         page=10,
         seconds=1500.0,
         is_race=True,
+        share=0.2,
     ),
     "shallow": Scenario(
         "the lateness window holds more than a page: most polls are shallow",
@@ -223,6 +236,7 @@ SCENARIOS: dict[str, Scenario] = {
         lateness=120.0,
         seconds=90.0,
         settle=370.0,
+        share=0.5,
     ),
     "outage": Scenario(
         "the API is away for longer than its truncated list reaches back",
@@ -232,6 +246,7 @@ SCENARIOS: dict[str, Scenario] = {
         seconds=120.0,
         settle=200.0,
         audits=150.0,
+        share=0.4,
     ),
     "stale": Scenario(
         "every other answer comes from a replica that lags",
@@ -323,5 +338,6 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         behaviour={"granularity": 1, "shuffle_ties": True, "filter_after_limit": True},
         faults=({"kind": "status", "status": 503, "probability": 0.02},),
+        share=0.4,
     ),
 }

@@ -12,14 +12,33 @@ from pathlib import Path
 import pytest
 import structlog
 
-from simulation import runner
+from bridge.source.segment import digest
+from simulation import mutants, runner
 from simulation.scenarios import SCENARIOS
+from simulation.weather import TWINS
 
 CORPUS = 30
 """Seeds of each scenario that are played every time."""
 
 FRESH_SECONDS = 150.0
 """So long seeds are played that nobody has played before."""
+
+CHEAP_BUGS = (
+    "a short page is the end",
+    "a shallow pass moves the frontier",
+    "a sweep stops at the frontier",
+    "digests of 32 bits",
+    "digests without lengths",
+    "dead letters are dropped",
+    "the checkpoint follows the events",
+    "the events follow the checkpoint",
+    "a producer is used again after a failure",
+    "a repeated EndTxn is not noticed",
+    "the checkpoint is read to its end offset",
+    "the checkpoint is read uncommitted",
+    "each owner has a transactional id of its own",
+)
+"""Bugs that show soon; `make mutants` has all."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +53,23 @@ def quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_story_that_was_told_before_ends_well(scenario: str) -> None:
-    _, _, failures = runner.portion(scenario, 0, CORPUS)
+    share = SCENARIOS[scenario].share
+    _, _, failures = runner.portion(scenario, 0, round(CORPUS * share))
     assert not failures, "\n".join(map(str, failures))
 
 
+@pytest.mark.parametrize("bug", CHEAP_BUGS)
+def test_a_bug_is_caught(bug: str) -> None:
+    assert mutants.caught(bug, 30) is not None
+
+
+def test_twins_have_digests_that_begin_alike() -> None:
+    one, other = (digest("7", name) for name in TWINS.values())
+    assert one != other
+    assert one[:4] == other[:4]
+
+
+@pytest.mark.timeout(FRESH_SECONDS + 120)
 def test_fresh_stories_end_well() -> None:
     seed = secrets.randbelow(10**9)
     report = runner.run(list(SCENARIOS), seed, minutes=FRESH_SECONDS / 60)
