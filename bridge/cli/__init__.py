@@ -13,6 +13,7 @@ import typer
 
 from bridge import __version__
 from bridge.cli import schemas, topics
+from bridge.cli.audit import audit
 from bridge.cli.demo import demo
 from bridge.cli.run import run
 from bridge.cli.send import send
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(tail)
 app.command()(send)
+app.command()(audit)
 app.command()(demo)
 app.command()(simulate)
 app.add_typer(topics.group, name="topics")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from bridge.clock import Micros
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import Received, read_partition
+from bridge.kafka.consumer import read_partition
 from bridge.kafka.partition import murmur2
-from bridge.source.publish import DIGEST, Layout
-from bridge.source.segment import digest
-
-REPLAY = "bridge_replay_id"
-"""Header of events that were written again on purpose: they prove nothing of the first time."""
+from bridge.source.publish import Layout
+from bridge.source.record_headers import REPLAY, digest_of, headers_of
 
 
 async def published(
@@ -35,20 +32,9 @@ async def published(
             if first and record.offset > 0:
                 whole = record.timestamp * 1000 <= since
             first = False
-            if record.key == key and (one := event_digest(record)) is not None:
+            headers = headers_of(record)
+            if record.key == key and REPLAY not in headers and (one := digest_of(record, headers)):
                 found.add(one)
         if topic == layout.events and not whole:
             return None
     return found
-
-
-def event_digest(record: Received) -> bytes | None:
-    """Return the digest of the event that a record holds; None for replays and what is no event."""
-    headers = dict(record.headers)
-    if REPLAY in headers:
-        return None
-    if DIGEST in headers:
-        return bytes.fromhex(headers[DIGEST].decode())
-    name = headers.get("ce_id", b"").decode()
-    run_id, _, event_id = name.partition("/")
-    return digest(run_id, event_id) if event_id else None
