@@ -62,13 +62,8 @@ class Desk:
         Raises StateError where the checkpoint does not fit together, is of another feed or
         account, or another source reads the same account; KafkaAway, RegistryAway, Fenced.
         """
-        claim = f"claim/{self.source}/{uuid.uuid4()}"
-        owner = f"{platform.node()}/{os.getpid()}"
-        value = self.codec.encode(
-            f"{self.layout.checkpoint}-value", state.claim_record(owner, self.clock.now())
-        )
-        await writer.commit([publisher.state(claim, value)])
-        live = await self.read(until=lambda record: record.key == claim.encode())
+        claim = await self.claim(writer, publisher)
+        live = await self.read(until=lambda record: record.key == claim)
         checkpoint = state.read_back(self.source, self.feed, self._own(live))
         frontiers = await self._frontiers(live)
         self._check_partitions(checkpoint, frontiers)
@@ -76,6 +71,16 @@ class Desk:
         mine = [key for key in live if key.startswith(f"claim/{self.source}/")]
         await writer.commit([publisher.state(key, None) for key in mine])
         return checkpoint
+
+    async def claim(self, writer: Writer, publisher: Publisher) -> bytes:
+        """Commit a claim and return its key: who sees it has seen all that came before it."""
+        claim = f"claim/{self.source}/{uuid.uuid4()}"
+        owner = f"{platform.node()}/{os.getpid()}"
+        value = self.codec.encode(
+            f"{self.layout.checkpoint}-value", state.claim_record(owner, self.clock.now())
+        )
+        await writer.commit([publisher.state(claim, value)])
+        return claim.encode()
 
     async def look(self) -> Checkpoint:
         """Return the state as readers see it now, without taking it over. Raises like the above."""
