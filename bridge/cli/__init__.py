@@ -15,6 +15,7 @@ from bridge import __version__
 from bridge.cli import schemas, topics
 from bridge.cli.audit import audit
 from bridge.cli.demo import demo
+from bridge.cli.repair import repair
 from bridge.cli.run import run
 from bridge.cli.send import send
 from bridge.cli.simulate import simulate
@@ -45,6 +46,7 @@ app.command()(run)
 app.command()(tail)
 app.command()(send)
 app.command()(audit)
+app.command()(repair)
 app.command()(demo)
 app.command()(simulate)
 app.add_typer(topics.group, name="topics")

@@ -20,8 +20,10 @@ from bridge.kafka.client import KafkaClient
 from bridge.kafka.topics import check, partition_counts, topic_specs
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
+from bridge.source.checkpoint import Climb
 from bridge.source.enrich import MissionIndex
 from bridge.source.publish import Layout
+from bridge.source.sweep import BEGINNING
 from bridge.source.takeover import Desk
 from bridge.source.view import View
 
@@ -53,6 +55,14 @@ def timestamp(option: str, text: str | None) -> Micros | None:
             f"{option} must be a timestamp with its zone, like 2026-01-31T00:00:00Z"
         )
     return at
+
+
+def climb_object(climb: Climb | None) -> dict[str, Micros | None] | None:
+    """Return a climb for JSON; without `low` it has not left the end of the feed."""
+    if climb is None:
+        return None
+    low = None if climb.low == BEGINNING else climb.low
+    return {"low": low, "began": climb.began}
 
 
 @asynccontextmanager
@@ -87,7 +97,7 @@ async def view(settings: Settings, source: SourceSettings) -> AsyncIterator[View
             settings.kafka.transaction_timeout,
         )
         index = MissionIndex(client, clock, source.name)
-        yield View(source, desk, client, index, settings.api.timeout)
+        yield View(settings, source, desk, client, index)
 
 
 async def _layout(settings: Settings, name: str, kafka: KafkaClient) -> Layout:

@@ -45,7 +45,7 @@ def records(state: Checkpoint, batch: Batch) -> list[Record]:
     name = state.source
     made: list[Record] = [(f"seg/{name}/{number}", None) for number in batch.expired]
     if batch.segment is not None:
-        made.append((f"seg/{name}/{batch.segment.batch}", _segment_value(batch.segment)))
+        made.append(segment_record(name, batch.segment))
     for run, summary in batch.runs.items():
         made.append((f"run/{name}/{run}", None if summary is None else _run_value(run, summary)))
     made.append((f"frontier/{name}", _frontier_value(state, batch)))
@@ -56,12 +56,14 @@ def whole(state: Checkpoint) -> tuple[Record, list[Record]]:
     """Return a state as records: its frontier, and everything that the frontier speaks of."""
     name = state.source
     unchanged = Batch([], state.position, None, [], {}, [], state.sweep)
-    rest: list[Record] = [
-        (f"seg/{name}/{number}", _segment_value(segment))
-        for number, segment in state.segments.items()
-    ]
+    rest = [segment_record(name, segment) for segment in state.segments.values()]
     rest += [(f"run/{name}/{run}", _run_value(run, one)) for run, one in state.runs.items()]
     return (f"frontier/{name}", _frontier_value(state, unchanged)), rest
+
+
+def segment_record(source: str, segment: Segment) -> Record:
+    """Return the record of a segment."""
+    return f"seg/{source}/{segment.batch}", _segment_value(segment)
 
 
 def claim_record(owner: str, at: Micros) -> dict[str, Any]:

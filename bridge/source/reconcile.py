@@ -43,7 +43,7 @@ async def reconcile(
     """
     layout, name = view.desk.layout, topic[0].topic
     comparison = Comparison(
-        view.settings.name,
+        view.source.name,
         low=BEGINNING if since is None else since,
         is_copy=name != layout.events,
     )

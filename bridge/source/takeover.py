@@ -31,6 +31,10 @@ READ_SECONDS: Final = 45.0
 """Seconds without any progress after which reading is given up."""
 
 
+DECODED_AT_ONCE: Final = 1000
+"""So many records are decoded before others get a turn."""
+
+
 def feed_of(base_url: str, source: str) -> str:
     """Return the identity of a feed under a source's name: a checkpoint must be of it."""
     return digest(base_url, source).hex()
@@ -91,6 +95,19 @@ class Desk:
     ) -> Live:
         """Read a partition of the checkpoint topic, the source's own unless one is named."""
         live: Live = {}
+        # Only the newest values: one that a repair has replaced need not even be decodable.
+        for number, (key, value) in enumerate((await self.stored(partition, until)).items()):
+            live[key] = await self._decode(value, key)
+            if number % DECODED_AT_ONCE == 0:
+                self.beat()
+                await self.clock.sleep(0)
+        return live
+
+    async def stored(
+        self, partition: int | None = None, until: Callable[[Received], bool] | None = None
+    ) -> dict[str, bytes]:
+        """Return the newest values of such a partition by key, as they are."""
+        live: dict[str, bytes] = {}
         topic = self.layout.checkpoint
         records = read_partition(
             self.kafka,
@@ -106,7 +123,7 @@ class Desk:
             if record.value is None:
                 live.pop(key, None)
             elif state.concerns(self.source, key) or key.startswith("frontier/"):
-                live[key] = await self._decode(record.value, key)
+                live[key] = record.value
         return live
 
     def _own(self, live: Live) -> Live:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.clock import SECOND, Clock, Micros
-from bridge.config import SourceSettings
+from bridge.config import Settings, SourceSettings
 from bridge.errors import RateLimited
 from bridge.kafka.consumer import Received, read_partition
+from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Page
 from bridge.source import convert, lateness
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.enrich import MissionIndex
+from bridge.source.publish import Publisher
 from bridge.source.reader import ApiList, Reader
 from bridge.source.segment import short_run
 from bridge.source.server_clock import ServerClock
@@ -27,13 +29,13 @@ PATIENCE: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What looking at one source takes; `timeout` is that of a request, in seconds."""
+    """What looking at one source takes, and writing in its place."""
 
-    settings: SourceSettings
+    settings: Settings
+    source: SourceSettings
     desk: Desk
     client: MissionsClient
     index: MissionIndex
-    timeout: float
 
     @property
     def clock(self) -> Clock:
@@ -45,19 +47,23 @@ class View:
         """Seconds without progress after which reading from Kafka is given up."""
         return self.desk.transaction_timeout + READ_SECONDS
 
+    @property
+    def lateness_max(self) -> Micros:
+        """The cap of the lateness window."""
+        return round(self.source.lateness_max * SECOND)
+
     def lateness(self, checkpoint: Checkpoint) -> Micros:
         """Return the lateness window that is in use by a checkpoint."""
-        configured = round(self.settings.lateness * SECOND)
-        most = round(self.settings.lateness_max * SECOND)
-        return lateness.window(configured, most, checkpoint.position.worst_late)
+        configured = round(self.source.lateness * SECOND)
+        return lateness.window(configured, self.lateness_max, checkpoint.position.worst_late)
 
     def reader(self) -> Reader:
         """Return a reader of lists, which knows nothing of them yet."""
         return Reader(
-            page_size=self.settings.page_size,
-            timeout=self.timeout,
+            page_size=self.source.page_size,
+            timeout=self.settings.api.timeout,
             clock=self.clock,
-            server=ServerClock(self.settings.lateness_max),
+            server=ServerClock(self.source.lateness_max),
             may_go_on=lambda: True,
         )
 
@@ -102,11 +108,28 @@ class View:
     async def records(self, topic: str, partitions: int) -> AsyncIterator[Received]:
         """Yield the records of a topic, partition after partition, each to the end of its log."""
         for number in range(partitions):
-            records = read_partition(
-                self.desk.kafka, topic, number, until=None, timeout=self.patience
-            )
-            async for record in records:
+            async for record in self.partition(topic, number):
                 yield record
+
+    def partition(self, topic: str, number: int) -> AsyncIterator[Received]:
+        """Read one partition to the end of its log."""
+        return read_partition(self.desk.kafka, topic, number, until=None, timeout=self.patience)
+
+    @property
+    def publisher(self) -> Publisher:
+        """What makes records for the source's topics."""
+        origin = f"{self.settings.api.base_url}/ai/missions"
+        return Publisher(self.desk.codec, self.desk.layout, origin)
+
+    async def writer(self, transactional_id: str) -> Writer:
+        """Open a writer, without transactions where there are none. Raises KafkaAway."""
+        return await Writer.open(
+            self.desk.kafka,
+            transactional_id if self.settings.delivery == "exactly_once" else None,
+            role="tool",
+            clock=self.clock,
+            timeout=READ_SECONDS,
+        )
 
 
 def _patient(
