@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from aiokafka import TopicPartition
+
 from bridge.clock import Micros
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import read_partition
+from bridge.kafka.consumer import log_bounds, read_partition
 from bridge.kafka.partition import murmur2
 from bridge.source.publish import Layout
 from bridge.source.record_headers import REPLAY, digest_of, headers_of
@@ -25,16 +27,15 @@ async def published(
         (layout.dead_letters, 0),
     )
     for topic, partition in places:
-        whole = True
-        first = True
+        begin, _ = await log_bounds(kafka, TopicPartition(topic, partition), timeout=timeout)
+        # What retention has emptied holds no record that could say how far it reaches back.
+        first: Micros | None = None
         records = read_partition(kafka, topic, partition, until=None, timeout=timeout)
         async for record in records:
-            if first and record.offset > 0:
-                whole = record.timestamp * 1000 <= since
-            first = False
+            first = record.timestamp * 1000 if first is None else first
             headers = headers_of(record)
             if record.key == key and REPLAY not in headers and (one := digest_of(record, headers)):
                 found.add(one)
-        if topic == layout.events and not whole:
+        if topic == layout.events and begin and (first is None or first > since):
             return None
     return found

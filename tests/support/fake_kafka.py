@@ -255,6 +255,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.source.published.read_partition", _read_partition)
     monkeypatch.setattr("bridge.source.view.read_partition", _read_partition)
     monkeypatch.setattr("bridge.source.view.Writer", FakeWriter)
+    monkeypatch.setattr("bridge.source.published.log_bounds", _log_bounds)
     monkeypatch.setattr("bridge.source.repair.log_bounds", _log_bounds)
     monkeypatch.setattr("bridge.commands.journal.Writer", FakeWriter)
     monkeypatch.setattr("bridge.commands.engine.Membership", FakeMembership)
