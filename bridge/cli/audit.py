@@ -46,7 +46,7 @@ def audit(
     Missing, doubled and changed events are differences. What is newer than the source's watermark
     may still be on its way, and what the API no longer shows cannot be compared: both are counted.
     """
-    low = one_source.timestamp("--since", since)
+    low = None if since is None else one_source.timestamp("--since", since)
     settings = load(config, "api", "kafka", "registry")
     chosen = one_source.chosen(settings, source)
     report = asyncio.run(_audit(settings, chosen, topic or "events", low, run_id))

@@ -42,10 +42,8 @@ def chosen(settings: Settings, name: str | None) -> SourceSettings:
     return settings.sources[names.index(name)]
 
 
-def timestamp(option: str, text: str | None) -> Micros | None:
+def timestamp(option: str, text: str) -> Micros:
     """Return the value of an option that is a timestamp."""
-    if text is None:
-        return None
     try:
         at = parse_start(text)
     except ValueError:

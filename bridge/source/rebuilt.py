@@ -80,9 +80,10 @@ class Published:
         run, record = short_run(kept.run_id), kept.record
         before = self.runs[run]
         item = Item(at, kept.digest, kept.run_id, None)
-        after = before.with_events([item], self.counted_from)
+        newest = BEGINNING if kept.fields is None else at  # a dead letter makes nothing late
+        after = before.with_events([item], newest, self.counted_from)
         if kept.at is None:
-            after = replace(after, newest=before.newest, first=before.first)
+            after = replace(after, first=before.first)
         if kept.fields is not None and kept.fields["mission_id"] is not None:
             after = replace(after, mission_id=kept.fields["mission_id"])
         if (record.topic, record.partition) in self.reaches_back:

@@ -17,7 +17,8 @@ from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import Record
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.checkpoint_records import records
-from bridge.source.repair import GUARD, Repair, repair
+from bridge.source.repair import Repair, repair
+from bridge.source.replacement import GUARD
 from bridge.source.sweep import BEGINNING
 
 
@@ -125,7 +126,7 @@ async def test_a_repair_that_ends_early_leaves_the_checkpoint_refused_and_is_beg
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whichever of its many transactions it ends at."""
-    monkeypatch.setattr("bridge.source.repair.AT_ONCE", 1500)
+    monkeypatch.setattr("bridge.source.replacement.AT_ONCE", 1500)
     bench = await filled()
     forget(bench, "seg/default/2")
     begun = bench.topics.commits
