@@ -11,7 +11,7 @@ from bridge.errors import InvalidRecord
 from bridge.kafka.consumer import Received
 from bridge.missions import jsontext
 from bridge.source import convert
-from bridge.source.record_headers import DIGEST, REPLAY, digest_of, headers_of, origin_of
+from bridge.source.record_headers import DIGEST, REPLAY, digest_of, headers_of, origin_in
 from bridge.source.segment import digest
 
 
@@ -44,7 +44,7 @@ async def kept(codec: Codec, subject: str, record: Received) -> Kept | None:
     `subject` is that of the events. Raises RegistryAway.
     """
     headers = headers_of(record)
-    source, replay = origin_of(headers).get("source"), REPLAY in headers
+    source, replay = origin_in(headers).get("source"), REPLAY in headers
     if DIGEST in headers:
         return _dead_letter(record, digest_of(record, headers), source, replay=replay)
     try:

@@ -41,7 +41,7 @@ def digest_of(record: Received, headers: Mapping[str, str]) -> bytes | None:
     return digest(run_id, event_id) if event_id != name else None
 
 
-def origin_of(headers: Mapping[str, str]) -> dict[str, str]:
+def origin_in(headers: Mapping[str, str]) -> dict[str, str]:
     """Return how an event was found: source, batch, sweep, pass, page, size; empty if not said."""
     pairs = (pair.partition("=") for pair in headers.get(ORIGIN, "").split(";"))
     return {name: value for name, equals, value in pairs if equals}
@@ -49,4 +49,4 @@ def origin_of(headers: Mapping[str, str]) -> dict[str, str]:
 
 def is_of(source: str, headers: Mapping[str, str]) -> bool:
     """Whether a source wrote the record. One that does not say may be of any."""
-    return origin_of(headers).get("source", source) == source
+    return origin_in(headers).get("source", source) == source

@@ -152,12 +152,14 @@ class Marks:
     newest: dict[str, Micros] = field(default_factory=dict)
     closed: Micros = BEGINNING
 
-    def mark(self, item: Item) -> Fresh:
-        """Return an item with its mark, as written from now on."""
-        run = short_run(item.run_id)
-        before = self.newest.get(run, FOREVER if item.at < self.closed else BEGINNING)
-        self.newest[run] = max(before, item.at)
-        return Fresh(item, late=before > item.at)
+    def before(self, item: Item) -> Micros:
+        """Return the newest time of an item's run."""
+        otherwise = FOREVER if item.at < self.closed else BEGINNING
+        return self.newest.get(short_run(item.run_id), otherwise)
+
+    def note(self, item: Item) -> None:
+        """Take note that an item is written."""
+        self.newest[short_run(item.run_id)] = max(self.before(item), item.at)
 
 
 async def _marks(view: View) -> Marks:
@@ -212,9 +214,12 @@ class _Replay:
         page = f";page={item.ask.page};size={item.ask.size}" if item.ask else ""
         origin = f"source={self.view.source.name};pass=replay{page}"
         mission_id, now = self.view.index.get(item.run_id), self.view.clock.now()
-        one = self.marks.mark(item)
+        one = Fresh(item, late=self.marks.before(item) > item.at)
         made, is_event = self.view.publisher.event(one, mission_id, now, origin)
         at = self.topic[murmur2(made.key or b"", len(self.topic))]
         headers = (*made.headers, (REPLAY, self.done.replay_id.encode()))
         record = replace(made, topic=at.topic, partition=at.partition, headers=headers)
-        return record if is_event and record.size <= RECORD_BYTES else None
+        if not is_event or record.size > RECORD_BYTES:
+            return None
+        self.marks.note(item)
+        return record
