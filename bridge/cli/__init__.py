@@ -20,6 +20,7 @@ from bridge.cli.run import run
 from bridge.cli.send import send
 from bridge.cli.simulate import simulate
 from bridge.cli.tail import tail
+from bridge.cli.why import why
 from bridge.errors import (
     EXIT_DIFFERENCE,
     EXIT_GAVE_UP,
@@ -46,6 +47,7 @@ app.command()(run)
 app.command()(tail)
 app.command()(send)
 app.command()(audit)
+app.command()(why)
 app.command()(repair)
 app.command()(demo)
 app.command()(simulate)
