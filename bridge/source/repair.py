@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from aiokafka import TopicPartition
@@ -15,7 +14,7 @@ from bridge.source.checkpoint import Checkpoint
 from bridge.source.checkpoint_records import read_frontier, whole
 from bridge.source.kept import kept
 from bridge.source.rebuilt import Certificates, Published
-from bridge.source.replacement import Replacement, last_batch, stored
+from bridge.source.replacement import Replacement, Stored, frontier_in, last_batch, read_stored
 from bridge.source.view import View
 
 
@@ -49,7 +48,7 @@ async def repair(view: View, *, dry: bool) -> Repair | None:
     except StateError as error:
         refused = str(error)
     if dry:
-        return await _plan(view, refused, await stored(view))
+        return await _plan(view, refused, await read_stored(view))
     writer = await view.writer(view.settings.transactional_id_source(view.source.name))
     try:
         place = await Replacement.begin(view, writer)
@@ -67,10 +66,11 @@ async def repair(view: View, *, dry: bool) -> Repair | None:
     return made
 
 
-async def _plan(view: View, refused: str | None, there: Mapping[str, bytes]) -> Repair | None:
+async def _plan(view: View, refused: str | None, there: Stored) -> Repair | None:
     """Read the topics, and decide what takes the place of what is there."""
     name, feed = view.source.name, view.desk.feed
-    frontier = await _frontier(view, there.get(f"frontier/{name}"))
+    layout = view.desk.layout
+    frontier = await _frontier(view, frontier_in(there, name, layout.checkpoint_partition))
     certificates = await _certificates(view)
     began = _began(view, certificates) if frontier is None else frontier.position.audit_floor
     stands = rebuilt.position(certificates, frontier, began)
@@ -79,7 +79,7 @@ async def _plan(view: View, refused: str | None, there: Mapping[str, bytes]) -> 
         counted_from=stands.counted_from,
     )
     await _read_events(view, published, certificates)
-    is_empty = all(key.startswith("claim/") for key in there)
+    is_empty = all(key.startswith("claim/") for _, key in there)
     if is_empty and certificates.newest is None and not published.count:
         return None
     if began is None and frontier is None and view.source.start == "latest":
@@ -90,6 +90,7 @@ async def _plan(view: View, refused: str | None, there: Mapping[str, bytes]) -> 
     batch, sweep = (0, 0) if newest is None else (newest["batch"], newest["sweep"]["number"])
     known = replace(
         known,
+        partitions=(layout.event_partitions, layout.checkpoint_partitions),
         batch=max(known.batch, batch, last_batch(there)),
         sweep=max(known.sweep, sweep),
     )

@@ -8,6 +8,7 @@ half accepted, and is begun again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from bridge.kafka.producer import Record, Writer
@@ -24,10 +25,17 @@ AT_ONCE: Final = 2_000_000
 """Bytes of records in one transaction, about."""
 
 
-class Replacement:
-    """The place of a source's checkpoint, taken over; `stored` is what was there, undecoded."""
+Stored = dict[tuple[int, str], bytes]
+"""A source's records, undecoded, by partition and key.
 
-    def __init__(self, view: View, writer: Writer, stored: dict[str, bytes]) -> None:
+All are on one partition, unless partitions were added to the topic since they were written.
+"""
+
+
+class Replacement:
+    """The place of a source's checkpoint, taken over; `stored` is what was there."""
+
+    def __init__(self, view: View, writer: Writer, stored: Stored) -> None:
         self.stored = stored
         self._view = view
         self._writer = writer
@@ -40,49 +48,71 @@ class Replacement:
         Raises KafkaAway, Fenced, TransactionLost.
         """
         claim = await view.desk.claim(writer, view.publisher)
-        return cls(view, writer, await stored(view, claim))
+        return cls(view, writer, await read_stored(view, claim))
 
     async def refuse(self, frontier: StateRecord) -> None:
         """Let what is there be refused from now on, and write the frontier or delete it."""
-        await self._commit([self._guard, frontier])
+        await self._writer.commit(list(self._records([self._guard, frontier])))
 
     async def write(self, records: Sequence[StateRecord]) -> None:
-        """Write records, and delete everything else but the frontier."""
-        keys = {self._guard[0], f"frontier/{self._view.source.name}", *(key for key, _ in records)}
-        old = [key for key in self.stored if key not in keys and not key.startswith("claim/")]
-        for part in _parts(self._records([*records, *((key, None) for key in old)])):
+        """Write records, and delete everything else but the frontier and claims."""
+        here = self._view.desk.layout.checkpoint_partition
+        new = {self._guard[0], f"frontier/{self._view.source.name}", *(key for key, _ in records)}
+        old = [
+            (partition, key)
+            for partition, key in self.stored
+            if (partition != here or key not in new) and not key.startswith("claim/")
+        ]
+        for part in _parts(chain(self._records(records), self._tombstones(old))):
             await self._writer.commit(part)
 
     async def end(self) -> None:
         """Let what is there be accepted, and give up the claims."""
-        claims = [key for key in self.stored if key.startswith("claim/")]
-        await self._commit([(self._guard[0], None), *((key, None) for key in claims)])
+        accepted = self._records([(self._guard[0], None)])
+        await self._writer.commit([*accepted, *self._tombstones(self._claims)])
 
     async def give_up(self) -> None:
         """Change nothing after all."""
-        await self._commit([(key, None) for key in self.stored if key.startswith("claim/")])
+        await self._writer.commit(list(self._tombstones(self._claims)))
 
-    async def _commit(self, state: Sequence[StateRecord]) -> None:
-        await self._writer.commit(list(self._records(state)))
+    @property
+    def _claims(self) -> list[tuple[int, str]]:
+        return [(partition, key) for partition, key in self.stored if key.startswith("claim/")]
 
     def _records(self, state: Iterable[StateRecord]) -> Iterator[Record]:
         publisher, desk = self._view.publisher, self._view.desk
+        subject = f"{desk.layout.checkpoint}-value"
         for key, value in state:
-            subject = f"{desk.layout.checkpoint}-value"
             yield publisher.state(key, None if value is None else desk.codec.encode(subject, value))
 
-
-async def stored(view: View, claim: bytes | None = None) -> dict[str, bytes]:
-    """Return the source's own records, as they are; with a claim up to that."""
-    until = None if claim is None else lambda record: record.key == claim
-    every = await view.desk.stored(until=until)
-    return {key: value for key, value in every.items() if concerns(view.source.name, key)}
+    def _tombstones(self, names: Iterable[tuple[int, str]]) -> Iterator[Record]:
+        topic = self._view.desk.layout.checkpoint
+        return (Record(topic, partition, key.encode(), None) for partition, key in names)
 
 
-def last_batch(stored: Iterable[str]) -> int:
+async def read_stored(view: View, claim: bytes | None = None) -> Stored:
+    """Return the source's own records; with a claim those of its partition up to that."""
+    desk, found = view.desk, Stored()
+    for number in range(desk.layout.checkpoint_partitions):
+        claimed = claim is not None and number == desk.layout.checkpoint_partition
+        until = (lambda record: record.key == claim) if claimed else None
+        for key, value in (await desk.stored(number, until)).items():
+            if concerns(view.source.name, key):
+                found[number, key] = value
+    return found
+
+
+def frontier_in(stored: Stored, source: str, here: int) -> bytes | None:
+    """Return a source's frontier record, the one on its partition before any other."""
+    name = f"frontier/{source}"
+    found = [(number != here, value) for (number, key), value in stored.items() if key == name]
+    return min(found)[1] if found else None
+
+
+def last_batch(stored: Stored) -> int:
     """Return the highest number of a segment that is stored; 0 without any."""
     numbers = [0]
-    for key in stored:
+    for _, key in stored:
         kind, _, number = key.rpartition("/")
         if kind.startswith("seg/") and number.isdecimal():
             numbers.append(int(number))

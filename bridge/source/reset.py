@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
 from bridge.clock import Micros, utc
@@ -12,7 +11,7 @@ from bridge.source.assembly import assembled
 from bridge.source.certificate import Proof
 from bridge.source.checkpoint import Checkpoint, Position
 from bridge.source.reader import OTHERWISE
-from bridge.source.replacement import Replacement, last_batch
+from bridge.source.replacement import Replacement, Stored, last_batch
 from bridge.source.sweep import BEGINNING
 from bridge.source.transaction import Committer
 from bridge.source.view import View
@@ -73,12 +72,16 @@ async def reset(view: View, start: Start) -> Checkpoint:
     return state
 
 
-async def _begin(
-    view: View, writer: Writer, start: Start, stored: Mapping[str, bytes]
-) -> Checkpoint:
+async def _begin(view: View, writer: Writer, start: Start, stored: Stored) -> Checkpoint:
     """Write the records of a source that begins."""
     # Numbers of batches are never used again: headers of events and certificates name them.
-    state = Checkpoint(view.source.name, view.desk.feed, batch=last_batch(stored))
+    layout = view.desk.layout
+    state = Checkpoint(
+        view.source.name,
+        view.desk.feed,
+        partitions=(layout.event_partitions, layout.checkpoint_partitions),
+        batch=last_batch(stored),
+    )
     if start == "latest":
         return await _begin_at_latest(view, writer, state)
     committer = Committer(

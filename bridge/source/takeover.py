@@ -88,7 +88,10 @@ class Desk:
 
     async def look(self) -> Checkpoint:
         """Return the state as readers see it now, without taking it over. Raises like the above."""
-        return state.read_back(self.source, self.feed, self._own(await self.read()))
+        live = await self.read()
+        checkpoint = state.read_back(self.source, self.feed, self._own(live))
+        self._check_partitions(checkpoint, await self._frontiers(live))
+        return checkpoint
 
     async def read(
         self, partition: int | None = None, until: Callable[[Received], bool] | None = None

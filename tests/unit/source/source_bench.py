@@ -241,11 +241,11 @@ class Bench:
         )
         return self.poller
 
-    def view(self) -> View:
+    def view(self, layout: Layout = LAYOUT) -> View:
         """Look at the source as its tools do."""
         kafka: Any = Process(self.topics.kafka, self.clock, ())
         base_url, timeout = SETTINGS.api.base_url, SETTINGS.kafka.transaction_timeout
-        desk = Desk("default", base_url, kafka, CODEC, LAYOUT, self.clock, timeout)
+        desk = Desk("default", base_url, kafka, CODEC, layout, self.clock, timeout)
         client = client_on(self.api.handle, self.clock)
         index = MissionIndex(client, self.clock, "default")
         return View(SETTINGS, self.settings, desk, client, index)
