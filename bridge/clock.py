@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
 Micros = int
 """A point in time: microseconds since 1970-01-01 UTC, as Avro's timestamp-micros."""
@@ -13,6 +14,17 @@ Micros = int
 SECOND: Micros = 1_000_000
 
 T = TypeVar("T")
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc(time: Micros) -> str:
+    """Return a point in time for people, to the millisecond; outside years 1..9999 its number."""
+    try:
+        moment = _EPOCH + timedelta(microseconds=time)
+    except OverflowError:
+        return str(time)
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 class Clock:

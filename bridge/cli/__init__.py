@@ -12,12 +12,15 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import schemas, topics
+from bridge.cli import offsets, schemas, topics
+from bridge.cli.audit import audit
 from bridge.cli.demo import demo
+from bridge.cli.repair import repair
 from bridge.cli.run import run
 from bridge.cli.send import send
 from bridge.cli.simulate import simulate
 from bridge.cli.tail import tail
+from bridge.cli.why import why
 from bridge.errors import (
     EXIT_DIFFERENCE,
     EXIT_GAVE_UP,
@@ -43,9 +46,13 @@ app = typer.Typer(
 app.command()(run)
 app.command()(tail)
 app.command()(send)
+app.command()(audit)
+app.command()(why)
+app.command()(repair)
 app.command()(demo)
 app.command()(simulate)
 app.add_typer(topics.group, name="topics")
+app.add_typer(offsets.group, name="offsets")
 app.add_typer(schemas.group, name="schemas")
 
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -16,9 +15,8 @@ from aiokafka import TopicPartition
 
 from bridge.avro.any_schema import Decoder
 from bridge.cli.shared import Config, Json, load, open_registry, printable, say_json
-from bridge.clock import Clock, Micros
+from bridge.clock import Clock, utc
 from bridge.config import Settings
-from bridge.config_types import EPOCH
 from bridge.errors import EXIT_OK, InvalidRecord, KafkaAway
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import SILENCE, Received
@@ -147,7 +145,7 @@ def as_line(record: Received, value: Any, problem: str | None) -> str:
             fields = f"{_text(value)}  {_fields(about)}"
         case _:
             fields = _fields(value)
-    return printable(f"{_moment(record.timestamp * 1000)}  {place:<10}  {key:<36}  {fields}")
+    return printable(f"{utc(record.timestamp * 1000)}  {place:<10}  {key:<36}  {fields}")
 
 
 def _fields(value: Mapping[str, Any]) -> str:
@@ -168,15 +166,8 @@ def _word(name: str, item: Any) -> str:
         case Mapping():
             return f"{{{_fields(item)}}}"
         case int() if name == "timestamp" or name.endswith("_at"):
-            return _moment(item)
+            return utc(item)
     return str(item)
-
-
-def _moment(time: Micros) -> str:
-    try:
-        return (EPOCH + timedelta(microseconds=time)).isoformat(timespec="milliseconds")[:-6] + "Z"
-    except OverflowError:
-        return str(time)
 
 
 def _headers(record: Received) -> dict[str, str | None]:

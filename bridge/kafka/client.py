@@ -146,8 +146,11 @@ class KafkaClient:
             request_timeout_ms=round(REQUEST_TIMEOUT * 1000),
         )
 
-    def consumer(self, *, group: str | None) -> AIOKafkaConsumer:
-        """Return a consumer of committed records without topics, offsets or deserializers."""
+    def consumer(self, *, group: str | None, committed: bool = True) -> AIOKafkaConsumer:
+        """Return a consumer without topics, offsets or deserializers, of committed records.
+
+        One of records that may not be committed has no use but to ask where logs really end.
+        """
         session = self._settings.session_timeout
         assignor = _assignor()
         consumer = AIOKafkaConsumer(
@@ -156,7 +159,7 @@ class KafkaClient:
             group_id=group,
             auto_offset_reset="none",
             enable_auto_commit=False,
-            isolation_level="read_committed",
+            isolation_level="read_committed" if committed else "read_uncommitted",
             session_timeout_ms=round(session * 1000),
             heartbeat_interval_ms=round(session * 1000 / 3),
             partition_assignment_strategy=(assignor,),

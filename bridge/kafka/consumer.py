@@ -39,21 +39,21 @@ async def read_partition(
 ) -> AsyncIterator[Received]:
     """Yield the committed records of a partition from the start of its log.
 
-    Ends after the first record for which `until` is true; without `until`, at the end that readers
-    could see when the reading began, which is as far as the oldest open transaction.
+    Ends after the first record for which `until` is true; without `until`, at the end that the log
+    had when the reading began. Open transactions below that end are waited for, as they hide what
+    others committed after they began.
 
     Raises KafkaAway after `timeout` seconds without any progress: no broker answers, or a foreign
     transaction stays open longer than that.
     """
     at = TopicPartition(topic, partition)
     what = f"reading {topic}-{partition}"
+    position, end = await log_bounds(kafka, at, timeout=timeout)
     consumer = kafka.consumer(group=None)
     try:
         async with bounded(what, timeout):
             await consumer.start()
             consumer.assign([at])
-            position = (await consumer.beginning_offsets([at]))[at]
-            end = (await consumer.end_offsets([at]))[at]
             consumer.seek(at, position)
         while until is not None or position < end:
             async with bounded(f"{what} from offset {position}", timeout):
@@ -66,6 +66,22 @@ async def read_partition(
                     return
     finally:
         await end_consumer(consumer)
+
+
+async def log_bounds(kafka: KafkaClient, at: TopicPartition, *, timeout: float) -> tuple[int, int]:
+    """Return the offsets at which a partition's log begins, and of the next record.
+
+    Retention moves the beginning; open transactions do not hold back the end. Raises KafkaAway.
+    """
+    consumer = kafka.consumer(group=None, committed=False)
+    try:
+        async with bounded(f"asking for the offsets of {at.topic}-{at.partition}", timeout):
+            await consumer.start()
+            begins: dict[TopicPartition, int] = await consumer.beginning_offsets([at])
+            ends: dict[TopicPartition, int] = await consumer.end_offsets([at])
+    finally:
+        await end_consumer(consumer)
+    return begins[at], ends[at]
 
 
 async def _advance(

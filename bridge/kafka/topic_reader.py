@@ -62,7 +62,7 @@ async def open_topic(kafka: KafkaClient, *names: str) -> AsyncIterator[TopicRead
     Topics are looked for in a listing, because to ask for one may create it. Raises ConfigError if
     there is none, KafkaAway.
     """
-    partitions = await _partitions(kafka, names)
+    partitions = await find_topic(kafka, *names)
     consumer = kafka.consumer(group=None)
     try:
         async with bounded(f"reading {partitions[0].topic}", REQUEST_TIMEOUT):
@@ -73,8 +73,8 @@ async def open_topic(kafka: KafkaClient, *names: str) -> AsyncIterator[TopicRead
         await end_consumer(consumer)
 
 
-async def _partitions(kafka: KafkaClient, names: Sequence[str]) -> list[TopicPartition]:
-    """Return the partitions of the first of `names` that exists."""
+async def find_topic(kafka: KafkaClient, *names: str) -> list[TopicPartition]:
+    """Return the partitions of the first of `names` that exists; ConfigError if there is none."""
     admin = kafka.admin()
     try:
         async with bounded("listing topics", REQUEST_TIMEOUT):

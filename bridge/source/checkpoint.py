@@ -84,6 +84,13 @@ class Position:
         """Run summaries count events from here on."""
         return BEGINNING if self.audit_floor is None else self.audit_floor
 
+    def oldest_read(self, keep: Micros) -> Micros:
+        """Return the oldest time that a sweep may still read; `keep` is the lateness cap."""
+        if self.climb is not None:
+            height = min(self.climb.low, self.climb.began)
+            return BEGINNING if height == BEGINNING else height - keep
+        return BEGINNING if self.frontier is None else self.frontier - keep
+
     def complete_until(self, lateness: Micros) -> Micros | None:
         """Return the watermark: up to it, all that the lists show is published; None: not known."""
         marks = [] if self.frontier is None else [self.frontier - lateness]

@@ -45,11 +45,25 @@ def records(state: Checkpoint, batch: Batch) -> list[Record]:
     name = state.source
     made: list[Record] = [(f"seg/{name}/{number}", None) for number in batch.expired]
     if batch.segment is not None:
-        made.append((f"seg/{name}/{batch.segment.batch}", _segment_value(batch.segment)))
+        made.append(segment_record(name, batch.segment))
     for run, summary in batch.runs.items():
         made.append((f"run/{name}/{run}", None if summary is None else _run_value(run, summary)))
     made.append((f"frontier/{name}", _frontier_value(state, batch)))
     return made
+
+
+def whole(state: Checkpoint) -> tuple[Record, list[Record]]:
+    """Return a state as records: its frontier, and everything that the frontier speaks of."""
+    name = state.source
+    unchanged = Batch([], state.position, None, [], {}, [], state.sweep)
+    rest = [segment_record(name, segment) for segment in state.segments.values()]
+    rest += [(f"run/{name}/{run}", _run_value(run, one)) for run, one in state.runs.items()]
+    return (f"frontier/{name}", _frontier_value(state, unchanged)), rest
+
+
+def segment_record(source: str, segment: Segment) -> Record:
+    """Return the record of a segment."""
+    return f"seg/{source}/{segment.batch}", _segment_value(segment)
 
 
 def claim_record(owner: str, at: Micros) -> dict[str, Any]:
@@ -64,17 +78,12 @@ def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Che
     that is missing or altered, or one that is newer than the frontier.
     """
     frontier = live.get(f"frontier/{source}")
-    state = Checkpoint(source, feed)
     if frontier is None:
         if any(key.startswith("seg/") for key in live):
             raise StateError(misfit(source, "it has segments and no frontier"))
-        return state
-    body = _body(source, "its frontier", frontier, "Frontier")
-    if body["feed"] != feed:
-        raise StateError(
-            f"the checkpoint of source {source} belongs to another feed: use another "
-            "BRIDGE_SOURCE__NAME, or another BRIDGE_KAFKA__TOPIC_PREFIX, for this one"
-        )
+        return Checkpoint(source, feed)
+    state = read_frontier(source, feed, frontier)
+    body = frontier["body"][1]
     segments = _segments(source, live)
     for segment in segments:
         if segment.batch > body["batch"]:
@@ -85,22 +94,42 @@ def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Che
         if key.startswith("run/"):
             state.runs.update(_summaries(source, key, value))
     _carry_runs_of_version_1(state)
-    state.account = body["account"]
-    if body["event_partitions"] is not None:
-        state.partitions = body["event_partitions"], body["checkpoint_partitions"]
-    state.position = _position(body)
     state.batch, state.chain = body["batch"], body["chain"]
-    state.published, state.late, state.sweep = body["published"], body["late"], body["sweeps"]
-    state.is_new = False
     return state
+
+
+def read_frontier(source: str, feed: str, value: Mapping[str, Any]) -> Checkpoint:
+    """Return what a frontier record says by itself: a state without segments and runs.
+
+    Raises StateError for one of another feed or version, and for a record that is no frontier.
+    """
+    body = _body(source, "its frontier", value, "Frontier")
+    if body["feed"] != feed:
+        raise StateError(
+            f"the checkpoint of source {source} belongs to another feed: use another "
+            "BRIDGE_SOURCE__NAME, or another BRIDGE_KAFKA__TOPIC_PREFIX, for this one"
+        )
+    return Checkpoint(
+        source,
+        feed,
+        account=body["account"],
+        partitions=_partitions(body),
+        position=_position(body),
+        batch=body["batch"],
+        chain=body["chain"],
+        sweep=body["sweeps"],
+        published=body["published"],
+        late=body["late"],
+        is_new=False,
+    )
 
 
 def misfit(source: str, what: str) -> str:
     """Return the message for a checkpoint that was damaged; `what` says where it shows."""
     return (
         f"the checkpoint of source {source} does not fit together: {what}. Nothing was read or "
-        "written. Records of the topic were lost or altered: see docs/OPERATIONS.md, "
-        "'The checkpoint is refused'"
+        "written. Records of the topic were lost or altered: `mission-bridge repair` rebuilds it, "
+        "see docs/OPERATIONS.md, 'The checkpoint is refused'"
     )
 
 
@@ -187,7 +216,7 @@ def _carry_runs_of_version_1(state: Checkpoint) -> None:
             state.runs[run] = replace(known, newest=max(known.newest, newest))
 
 
-def _body(source: str, what: str, value: dict[str, Any], name: str) -> dict[str, Any]:
+def _body(source: str, what: str, value: Mapping[str, Any], name: str) -> dict[str, Any]:
     if value["version"] > VERSION:
         raise StateError(
             f"the checkpoint of source {source} was written by a newer bridge (state version "
@@ -204,6 +233,11 @@ def _body(source: str, what: str, value: dict[str, Any], name: str) -> dict[str,
         raise StateError(misfit(source, f"{what} holds something else"))
     found: dict[str, Any] = body
     return found
+
+
+def _partitions(body: dict[str, Any]) -> tuple[int, int] | None:
+    events = body["event_partitions"]
+    return None if events is None else (events, body["checkpoint_partitions"])
 
 
 def _position(body: dict[str, Any]) -> Position:

@@ -21,17 +21,12 @@ from bridge.source import certificate, convert
 from bridge.source.certificate import Finding, Proof
 from bridge.source.checkpoint import Batch, Checkpoint, Fresh
 from bridge.source.checkpoint_records import records as state_records
+from bridge.source.record_headers import DIGEST, ORIGIN
 
 STUB_BYTES: Final = 4096
 """How much of a record that is too large its dead letter carries."""
 
 EVENT_TYPE: Final = "com.telnyx.mission.event."
-
-ORIGIN: Final = "bridge_origin"
-"""Header of events and dead letters: name=value pairs with semicolons between them."""
-
-DIGEST: Final = "bridge_event_digest"
-"""Header of dead letters: the event's digest in the checkpoint, hexadecimal."""
 
 Header = tuple[str, bytes]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from aiokafka import TopicPartition
+
 from bridge.clock import Micros
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import Received, read_partition
+from bridge.kafka.consumer import log_bounds, read_partition
 from bridge.kafka.partition import murmur2
-from bridge.source.publish import DIGEST, Layout
-from bridge.source.segment import digest
-
-REPLAY = "bridge_replay_id"
-"""Header of events that were written again on purpose: they prove nothing of the first time."""
+from bridge.source.publish import Layout
+from bridge.source.record_headers import REPLAY, digest_of, headers_of
 
 
 async def published(
@@ -28,27 +27,15 @@ async def published(
         (layout.dead_letters, 0),
     )
     for topic, partition in places:
-        whole = True
-        first = True
+        begin, _ = await log_bounds(kafka, TopicPartition(topic, partition), timeout=timeout)
+        # What retention has emptied holds no record that could say how far it reaches back.
+        first: Micros | None = None
         records = read_partition(kafka, topic, partition, until=None, timeout=timeout)
         async for record in records:
-            if first and record.offset > 0:
-                whole = record.timestamp * 1000 <= since
-            first = False
-            if record.key == key and (one := event_digest(record)) is not None:
+            first = record.timestamp * 1000 if first is None else first
+            headers = headers_of(record)
+            if record.key == key and REPLAY not in headers and (one := digest_of(record, headers)):
                 found.add(one)
-        if topic == layout.events and not whole:
+        if topic == layout.events and begin and (first is None or first > since):
             return None
     return found
-
-
-def event_digest(record: Received) -> bytes | None:
-    """Return the digest of the event that a record holds; None for replays and what is no event."""
-    headers = dict(record.headers)
-    if REPLAY in headers:
-        return None
-    if DIGEST in headers:
-        return bytes.fromhex(headers[DIGEST].decode())
-    name = headers.get("ce_id", b"").decode()
-    run_id, _, event_id = name.partition("/")
-    return digest(run_id, event_id) if event_id else None

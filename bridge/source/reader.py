@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
@@ -19,6 +19,8 @@ from bridge.source import climb, rising, sweep
 from bridge.source.fixed_pages import over_fixed_pages
 from bridge.source.server_clock import ServerClock
 from bridge.source.sweep import BEGINNING, Ask, Found, Item, Swept, Window
+
+T = TypeVar("T")
 
 SMALLEST: Final = 10
 """Pages are not made smaller than this, however slow or large they are: windows must overlap."""
@@ -75,10 +77,10 @@ class Reader:
     async def drive(
         self,
         listing: ApiList,
-        steps: sweep.Reading[Swept],
+        steps: sweep.Reading[T],
         found: Callable[[Found], Awaitable[None]] | None = None,
         between: Callable[[], Awaitable[None]] | None = None,
-    ) -> Swept | None:
+    ) -> T | None:
         """Do what a pass asks for until it is done; None when it was interrupted.
 
         `found` takes what a climb hands out, `between` is awaited after each request. Raises
@@ -101,9 +103,9 @@ class Reader:
                         await between()
                     step = steps.send(window)
         except StopIteration as done:
-            swept: Swept = done.value
+            result: T = done.value
             self._turned = 0
-            return swept
+            return result
 
     async def whole(
         self, listing: ApiList, found: Callable[[Found], Awaitable[None]], stop: Micros = BEGINNING

@@ -31,6 +31,10 @@ READ_SECONDS: Final = 45.0
 """Seconds without any progress after which reading is given up."""
 
 
+DECODED_AT_ONCE: Final = 1000
+"""So many records are decoded before others get a turn."""
+
+
 def feed_of(base_url: str, source: str) -> str:
     """Return the identity of a feed under a source's name: a checkpoint must be of it."""
     return digest(base_url, source).hex()
@@ -62,13 +66,8 @@ class Desk:
         Raises StateError where the checkpoint does not fit together, is of another feed or
         account, or another source reads the same account; KafkaAway, RegistryAway, Fenced.
         """
-        claim = f"claim/{self.source}/{uuid.uuid4()}"
-        owner = f"{platform.node()}/{os.getpid()}"
-        value = self.codec.encode(
-            f"{self.layout.checkpoint}-value", state.claim_record(owner, self.clock.now())
-        )
-        await writer.commit([publisher.state(claim, value)])
-        live = await self.read(until=lambda record: record.key == claim.encode())
+        claim = await self.claim(writer, publisher)
+        live = await self.read(until=lambda record: record.key == claim)
         checkpoint = state.read_back(self.source, self.feed, self._own(live))
         frontiers = await self._frontiers(live)
         self._check_partitions(checkpoint, frontiers)
@@ -77,15 +76,41 @@ class Desk:
         await writer.commit([publisher.state(key, None) for key in mine])
         return checkpoint
 
+    async def claim(self, writer: Writer, publisher: Publisher) -> bytes:
+        """Commit a claim and return its key: who sees it has seen all that came before it."""
+        claim = f"claim/{self.source}/{uuid.uuid4()}"
+        owner = f"{platform.node()}/{os.getpid()}"
+        value = self.codec.encode(
+            f"{self.layout.checkpoint}-value", state.claim_record(owner, self.clock.now())
+        )
+        await writer.commit([publisher.state(claim, value)])
+        return claim.encode()
+
     async def look(self) -> Checkpoint:
         """Return the state as readers see it now, without taking it over. Raises like the above."""
-        return state.read_back(self.source, self.feed, self._own(await self.read()))
+        live = await self.read()
+        checkpoint = state.read_back(self.source, self.feed, self._own(live))
+        self._check_partitions(checkpoint, await self._frontiers(live))
+        return checkpoint
 
     async def read(
         self, partition: int | None = None, until: Callable[[Received], bool] | None = None
     ) -> Live:
         """Read a partition of the checkpoint topic, the source's own unless one is named."""
         live: Live = {}
+        # Only the newest values: one that a repair has replaced need not even be decodable.
+        for number, (key, value) in enumerate((await self.stored(partition, until)).items()):
+            live[key] = await self._decode(value, key)
+            if number % DECODED_AT_ONCE == 0:
+                self.beat()
+                await self.clock.sleep(0)
+        return live
+
+    async def stored(
+        self, partition: int | None = None, until: Callable[[Received], bool] | None = None
+    ) -> dict[str, bytes]:
+        """Return the newest values of such a partition by key, as they are."""
+        live: dict[str, bytes] = {}
         topic = self.layout.checkpoint
         records = read_partition(
             self.kafka,
@@ -101,7 +126,7 @@ class Desk:
             if record.value is None:
                 live.pop(key, None)
             elif state.concerns(self.source, key) or key.startswith("frontier/"):
-                live[key] = await self._decode(record.value, key)
+                live[key] = record.value
         return live
 
     def _own(self, live: Live) -> Live:

@@ -21,7 +21,7 @@ from bridge.source.checkpoint import Batch, Checkpoint, Fresh, Position
 from bridge.source.enrich import MissionIndex
 from bridge.source.publish import Publisher, origin_of
 from bridge.source.runs import RunSummary
-from bridge.source.sweep import BEGINNING, Item
+from bridge.source.sweep import Item
 
 BATCH_ITEMS: Final = 8000
 """Events in one transaction at most."""
@@ -96,7 +96,7 @@ class Committer:
             items,
             position,
             server_time=max(proof.server_time, now),
-            keep=self._oldest_read(position),
+            keep=position.oldest_read(self._keep),
             publish=made if publish else None,
             sweep=proof.number,
             runs=runs,
@@ -111,13 +111,6 @@ class Committer:
         state.apply(batch)
         telemetry.events_published(state.source, len(batch.fresh), batch.late)
         return batch
-
-    def _oldest_read(self, position: Position) -> Micros:
-        """Return the oldest time that a sweep may still read, once `position` is committed."""
-        if position.climb is not None:
-            height = min(position.climb.low, position.climb.began)
-            return BEGINNING if height == BEGINNING else height - self._keep
-        return BEGINNING if position.frontier is None else position.frontier - self._keep
 
     def _reopened(self, batch: Batch) -> list[Finding]:
         """Take back the seals of runs that got another event."""

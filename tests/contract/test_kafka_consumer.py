@@ -106,6 +106,24 @@ async def test_a_foreign_open_transaction_is_waited_for_and_hides_nothing(
     assert await reading == ["batch 1", "batch 2", "claim"]
 
 
+async def test_without_a_claim_an_open_transaction_is_waited_for_as_well(
+    kafka_client: KafkaClient, topic: str, write: Write
+) -> None:
+    foreign = kafka_client.producer(f"{topic}.foreign")
+    await foreign.start()
+    await foreign.begin_transaction()
+    await foreign.send_and_wait(topic, b"foreign", partition=0)
+    await write((0, "behind it"))
+    reading = asyncio.create_task(
+        values_of(read_partition(kafka_client, topic, 0, until=None, timeout=20))
+    )
+    done, _ = await asyncio.wait({reading}, timeout=1)
+    assert not done
+    await foreign.abort_transaction()
+    await end_producer(foreign, discard=False)
+    assert await reading == ["behind it"]
+
+
 async def test_reading_that_makes_no_progress_ends_with_a_reason(
     kafka_client: KafkaClient, topic: str, write: Write
 ) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from aiokafka import TopicPartition
+
 from bridge.clock import SECOND, Micros
 from bridge.kafka.producer import Record
 from bridge.source.checkpoint import Batch, Checkpoint, Fresh, Position
@@ -78,11 +80,17 @@ def the_climb_is_not_kept(original: Original) -> Original:
 
 
 def until_the_end(original: Original) -> Original:
-    """Read the checkpoint up to its end offset, not until the claim is seen."""
+    """Read the checkpoint up to the end that readers see, not until the claim is seen."""
 
-    def read_partition(*where: Any, until: Any, **options: Any) -> AsyncIterator[Any]:
-        found: AsyncIterator[Any] = original(*where, until=None, **options)
-        return found
+    async def read_partition(
+        kafka: Any, topic: str, number: int, *, until: Any, **options: Any
+    ) -> AsyncIterator[Any]:
+        at, consumer = TopicPartition(topic, number), kafka.consumer(group=None)
+        await consumer.start()
+        end = (await consumer.end_offsets([at]))[at]
+        async for record in original(kafka, topic, number, until=None, **options):
+            if record.offset < end:
+                yield record
 
     return read_partition
 

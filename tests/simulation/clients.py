@@ -69,9 +69,9 @@ class KafkaOn:
         assert transactional_id is not None
         return Producer(self._wire, transactional_id)
 
-    def consumer(self, *, group: str | None) -> Any:
+    def consumer(self, *, group: str | None, committed: bool = True) -> Any:
         assert group is None
-        return Consumer(self._wire, committed_only=self.committed_only)
+        return Consumer(self._wire, committed_only=committed and self.committed_only)
 
 
 class Batch:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bridge.clock import Micros
 from bridge.dev.feed import Event
-from bridge.source.published import event_digest
+from bridge.source.record_headers import digest_of, headers_of
 from bridge.source.runs import fold
 from simulation.brokers import Written
 
@@ -46,7 +46,7 @@ def seals(told: Sequence[Told], records: Sequence[Written]) -> Iterator[str]:
     digests: dict[str, list[bytes]] = {}
     for record in records:
         received: Any = record  # as far as headers go
-        digest = event_digest(received)
+        digest = digest_of(received, headers_of(received))
         if digest is not None and record.key is not None:
             digests.setdefault(record.key.decode(), []).append(digest)
     for run_id, seal in last.items():

@@ -15,7 +15,7 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndTimestamp
 
-from bridge.clock import Clock
+from bridge.clock import Clock, Micros
 from bridge.errors import Fenced, KafkaAway
 from bridge.kafka.producer import Record
 
@@ -41,6 +41,8 @@ class FakeKafka:
         self.transactions: list[tuple[Record, ...]] = []
         self.hook: Hook | None = None
         self.away = False
+        self.now: Callable[[], Micros] = lambda: 0
+        """When a record is written."""
 
     def append(self, record: Record) -> int:
         """Put a record at the end of its log; return its offset."""
@@ -53,7 +55,7 @@ class FakeKafka:
                 record.topic,
                 record.partition,
                 offset,
-                0,
+                self.now() // 1000,
                 0,
                 record.key,
                 record.value,
@@ -237,6 +239,10 @@ async def _read_partition(
         raise KafkaAway("the log ends before the claim")
 
 
+async def _log_bounds(process: Process, at: TopicPartition, **_: object) -> tuple[int, int]:
+    return process.kafka.begins[at], process.kafka.ends[at]
+
+
 async def _end_consumer(consumer: object) -> None:
     """There is nothing to end."""
 
@@ -247,6 +253,10 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.source.owner.Writer", FakeWriter)
     monkeypatch.setattr("bridge.source.takeover.read_partition", _read_partition)
     monkeypatch.setattr("bridge.source.published.read_partition", _read_partition)
+    monkeypatch.setattr("bridge.source.view.read_partition", _read_partition)
+    monkeypatch.setattr("bridge.source.view.Writer", FakeWriter)
+    monkeypatch.setattr("bridge.source.published.log_bounds", _log_bounds)
+    monkeypatch.setattr("bridge.source.repair.log_bounds", _log_bounds)
     monkeypatch.setattr("bridge.commands.journal.Writer", FakeWriter)
     monkeypatch.setattr("bridge.commands.engine.Membership", FakeMembership)
     monkeypatch.setattr("bridge.commands.reader.read_partition", _read_partition)

@@ -23,13 +23,17 @@ from bridge.source import checkpoint_records as state
 from bridge.source import convert
 from bridge.source.assembly import assembled
 from bridge.source.checkpoint import Checkpoint
+from bridge.source.enrich import MissionIndex
 from bridge.source.poller import Poller
 from bridge.source.publish import Layout, Publisher
 from bridge.source.segment import digest
 from bridge.source.sweep import BEGINNING
+from bridge.source.takeover import Desk, feed_of
+from bridge.source.view import View
 
 START: Micros = 1_773_057_600 * SECOND
 SETTINGS = Settings()
+FEED = feed_of(SETTINGS.api.base_url, "default")
 LAYOUT = Layout.of(SETTINGS, "default", events=6, checkpoints=1)
 STATE = TopicPartition(LAYOUT.checkpoint, LAYOUT.checkpoint_partition)
 
@@ -169,17 +173,14 @@ class Topics:
             if event["run_id"] == run_id
         }
 
-    def state(self, feed: str = "feed", source: str = "default") -> Checkpoint:
+    def state(self, feed: str = FEED, source: str = "default") -> Checkpoint:
         """Read the checkpoint back, as a new owner does."""
-        live: dict[str, dict[str, Any]] = {}
-        for record in self.kafka.logs[STATE]:
-            key = (record.key or b"").decode()
-            if not state.concerns(source, key):
-                continue
-            if record.value is None:
-                live.pop(key, None)
-            else:
-                live[key] = decode(CHECKPOINT, record.value)
+        newest = {(one.key or b"").decode(): one.value for one in self.kafka.logs[STATE]}
+        live = {
+            key: decode(CHECKPOINT, value)
+            for key, value in newest.items()
+            if value is not None and state.concerns(source, key)
+        }
         return state.read_back(source, feed, live)
 
     @property
@@ -239,6 +240,15 @@ class Bench:
             timeout=30.0,
         )
         return self.poller
+
+    def view(self, layout: Layout = LAYOUT) -> View:
+        """Look at the source as its tools do."""
+        kafka: Any = Process(self.topics.kafka, self.clock, ())
+        base_url, timeout = SETTINGS.api.base_url, SETTINGS.kafka.transaction_timeout
+        desk = Desk("default", base_url, kafka, CODEC, layout, self.clock, timeout)
+        client = client_on(self.api.handle, self.clock)
+        index = MissionIndex(client, self.clock, "default")
+        return View(SETTINGS, self.settings, desk, client, index)
 
     async def turn(self) -> bool:
         """Take one turn."""

@@ -25,6 +25,7 @@ from bridge.missions.access import AccessGate
 from bridge.source.checkpoint_records import claim_record, records
 from bridge.source.owner import RESET_SECONDS, RESETS, Source
 from bridge.source.publish import Layout
+from bridge.source.repair import repair
 from bridge.source.segment import digest
 
 FEED = digest(SETTINGS.api.base_url, "default").hex()
@@ -444,6 +445,32 @@ async def test_counts_of_partitions_that_changed_are_refused(
     with pytest.raises(StateError, match=message):
         await asyncio.wait_for(second.work, 10)
     assert len(bench.topics.events()) == 20
+
+
+@pytest.mark.parametrize("counts", [{"events": 7}, {"partitions": 5}])
+async def test_a_repair_takes_changed_counts_of_partitions_over(
+    own: Own, counts: dict[str, int]
+) -> None:
+    bench = Bench(events=20)
+    first = own(bench)
+    await until(published(bench, 20), first)
+    await first.end()
+    layout = Layout.of(
+        SETTINGS,
+        "default",
+        events=counts.get("events", 6),
+        checkpoints=counts.get("partitions", 1),
+    )
+    made = await repair(bench.view(layout), dry=False)
+    assert made is not None
+    assert len(made.state.seen) == 20
+    if layout.checkpoint_partition != LAYOUT.checkpoint_partition:
+        left = {record.key: record.value for record in bench.topics.kafka.logs[STATE]}
+        assert not any(left.values()), "nothing is left where it was before"
+    bench.api.insert(2)
+    second = own(bench, **counts)
+    await until(published(bench, 22), second)
+    assert_exact(bench)
 
 
 async def test_a_topic_that_grew_and_leaves_the_source_where_it_was_is_refused(own: Own) -> None:

@@ -1,0 +1,209 @@
+"""`mission-bridge offsets`: where sources stand, events once more, and beginning anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from bridge.cli import one_source
+from bridge.cli.shared import Config, Json, load, printable, say_json
+from bridge.clock import Micros, utc
+from bridge.config import Settings, SourceSettings
+from bridge.errors import EXIT_CONFIG, EXIT_OK, StateError
+from bridge.kafka.topic_reader import find_topic, open_topic
+from bridge.source.reset import Start, consequences, known
+from bridge.source.reset import reset as begin_anew
+from bridge.source.rewind import Replayed, Stretch, locate, replay
+from bridge.source.view import View
+
+group = typer.Typer(no_args_is_help=True, help="Where sources stand, and moving them.")
+
+_TIMES = ("frontier", "complete_until", "floor", "kept_from")
+
+
+@group.command()
+def show(*, config: Config = None, as_json: Json = False) -> int:
+    """Show the position of each source and the ends of the events' topic; changes nothing."""
+    settings = load(config, "kafka", "registry")
+    sources, partitions = asyncio.run(_show(settings))
+    if as_json:
+        say_json({"sources": sources, "topic": settings.topic("events"), "partitions": partitions})
+    else:
+        for source in sources:
+            for line in _lines(source):
+                typer.echo(printable(line))
+        for one in partitions:
+            place = f"{settings.topic('events')}-{one['partition']}"
+            typer.echo(f"{place}: offsets {one['begin']} to {one['end']}")
+    return EXIT_CONFIG if any("refused" in source for source in sources) else EXIT_OK
+
+
+async def _show(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str, int]]]:
+    sources = []
+    for source in settings.sources:
+        async with one_source.view(settings, source) as view:
+            sources.append(await _stands_at(view))
+            async with open_topic(view.desk.kafka, view.desk.layout.events) as reader:
+                begins, ends = await reader.starts(), await reader.ends()
+    partitions = [
+        {"partition": at.partition, "begin": begins[at], "end": end} for at, end in ends.items()
+    ]
+    return sources, partitions
+
+
+async def _stands_at(view: View) -> dict[str, Any]:
+    """Return where a source stands; times in microseconds UTC."""
+    try:
+        checkpoint = await view.desk.look()
+    except StateError as error:
+        return {"name": view.source.name, "refused": str(error)}
+    position, lateness = checkpoint.position, view.lateness(checkpoint)
+    hole = position.hole
+    stages = [one.stage for one in checkpoint.runs.values()]
+    return {
+        "name": view.source.name,
+        "account": checkpoint.account,
+        "frontier": position.frontier,
+        "complete_until": position.complete_until(lateness),
+        "climb": one_source.climb_object(position.climb),
+        "floor": position.floor,
+        "kept_from": position.kept_from,
+        "hole": None if hole is None else {"low": hole.low, "high": hole.high},
+        "lateness": lateness,
+        "published": checkpoint.published,
+        "late": checkpoint.late,
+        "batch": checkpoint.batch,
+        "sweep": checkpoint.sweep,
+        "remembered": len(checkpoint.seen),
+        "runs": {stage: stages.count(stage) for stage in ("open", "sealed", "closed")},
+    }
+
+
+def _lines(source: Mapping[str, Any]) -> Iterator[str]:
+    yield f"source {source['name']}"
+    if "refused" in source:
+        yield f"  {source['refused']}"
+        return
+    for name in _TIMES:
+        yield f"  {name:<15} {'-' if source[name] is None else utc(source[name])}"
+    for name in ("climb", "hole"):
+        parts = source[name] or {}
+        words = [f"{part} {'-' if at is None else utc(at)}" for part, at in parts.items()]
+        yield f"  {name:<15} {', '.join(words) or '-'}"
+    yield f"  {'lateness':<15} {source['lateness'] / 1e6:g} s"
+    yield f"  {'published':<15} {source['published']}, {source['late']} of them late"
+    yield f"  {'batch, sweep':<15} {source['batch']}, {source['sweep']}"
+    runs = ", ".join(f"{count} {stage}" for stage, count in source["runs"].items())
+    yield f"  {'remembered':<15} {source['remembered']} events, runs: {runs}"
+
+
+@group.command()
+def rewind(
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="TIMESTAMP", help="The oldest event.")],
+    topic: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another topic, which exists already.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many events it is, on which pages.")
+    ] = False,
+    source: one_source.Name = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Write the events since a time once more, marked by the header bridge_replay_id.
+
+    They are read from the API. No position is changed, and a bridge that runs goes on.
+    """
+    low = one_source.timestamp("--to", to)
+    settings = load(config, "api", "kafka", "registry")
+    chosen = one_source.chosen(settings, source)
+    if dry_run:
+        found = asyncio.run(_locate(settings, chosen, low))
+        _tell_stretch(found, low, as_json=as_json)
+        return EXIT_OK
+    done = asyncio.run(_replay(settings, chosen, low, topic or "events"))
+    if as_json:
+        say_json({"replay_id": done.replay_id, "events": done.events, "left_out": done.dead})
+    else:
+        typer.echo(f"{done.events} events in {done.transactions} transactions, {_marked(done)}")
+    return EXIT_OK
+
+
+async def _locate(settings: Settings, source: SourceSettings, low: Micros) -> Stretch:
+    async with one_source.view(settings, source) as view:
+        return await locate(view, low)
+
+
+async def _replay(settings: Settings, source: SourceSettings, low: Micros, topic: str) -> Replayed:
+    def tell(done: Replayed) -> None:
+        until = "" if done.until is None else f" up to {utc(done.until)}"
+        typer.echo(f"replay {done.replay_id}: {done.events} events{until}", err=True)
+
+    async with one_source.view(settings, source) as view:
+        partitions = await find_topic(view.desk.kafka, settings.topic(topic), topic)
+        return await replay(view, low, partitions, tell)
+
+
+def _marked(done: Replayed) -> str:
+    left = f"; {done.dead} cannot be converted and were left out" if done.dead else ""
+    return f"with header bridge_replay_id {done.replay_id}{left}"
+
+
+def _tell_stretch(found: Stretch, low: Micros, *, as_json: bool) -> None:
+    if as_json:
+        where = {"size": found.size, "first": found.first_page, "last": found.last_page}
+        say_json({"since": low, "events": found.events, "pages": where})
+        return
+    pages = f"pages {found.first_page} to {found.last_page} of {found.size}"
+    typer.echo(f"{found.events} events since {utc(low)}, {pages if found.events else 'no page'}")
+    if found.linked is None:
+        typer.echo("the list is not sorted: all of it was read")
+    else:
+        end = f"page {found.linked.page} of {found.linked.size}"
+        typer.echo(f"found with {found.requests} requests; they end on {end}")
+    typer.echo("dry run: nothing was written")
+
+
+@group.command()
+def reset(
+    *,
+    to: Annotated[
+        str, typer.Option("--to", metavar="POSITION", help="earliest, latest or a timestamp.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, say what follows.")] = False,
+    source: one_source.Name = None,
+    config: Config = None,
+) -> int:
+    """Let a source begin anew elsewhere; says what may come twice, and asks for --yes.
+
+    Whoever works on the source is put out, and goes on from there once it has it back.
+    """
+    start: Start
+    match to:
+        case "earliest" | "latest":
+            start = to
+        case _:
+            start = one_source.timestamp("--to, unless earliest or latest,", to)
+    settings = load(config, "api", "kafka", "registry")
+    chosen = one_source.chosen(settings, source)
+    for line in asyncio.run(_reset(settings, chosen, start, yes=yes)):
+        typer.echo(printable(line))
+    if not yes:
+        raise typer.BadParameter("nothing was changed: --yes does it")
+    return EXIT_OK
+
+
+async def _reset(
+    settings: Settings, source: SourceSettings, start: Start, *, yes: bool
+) -> list[str]:
+    """Say what follows, and do it if asked to."""
+    async with one_source.view(settings, source) as view:
+        told = [f"source {source.name}:", *consequences(await known(view), start)]
+        if yes:
+            state = await begin_anew(view, start)
+            told.append(f"done: it begins at batch {state.batch}")
+    return told

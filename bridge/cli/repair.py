@@ -1,0 +1,113 @@
+"""`mission-bridge repair`: a checkpoint that is refused, rebuilt from the topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from bridge.cli import one_source
+from bridge.cli.shared import Config, Json, load, printable, say_json
+from bridge.clock import utc
+from bridge.config import Settings, SourceSettings
+from bridge.errors import EXIT_OK
+from bridge.source.repair import Repair
+from bridge.source.repair import repair as rebuild
+from bridge.source.sweep import BEGINNING
+
+
+def repair(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
+    ] = False,
+    source: one_source.Name = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Rebuild a source's checkpoint from its events, dead letters and certificates.
+
+    For a checkpoint that `run` refuses, or one that is gone. Whoever works on the source is put
+    out; what the topics no longer hold is said. Afterwards `run` goes on where the source was.
+    """
+    settings = load(config, "kafka", "registry")
+    chosen = one_source.chosen(settings, source)
+    made = asyncio.run(_repair(settings, chosen, dry=dry_run))
+    if as_json:
+        say_json({"source": chosen.name, "dry_run": dry_run, **_as_object(made)})
+    elif made is None:
+        typer.echo(f"source {chosen.name}: nothing to repair: `run` can use the checkpoint")
+    else:
+        for line in _lines(chosen, made):
+            typer.echo(printable(line))
+        typer.echo("dry run: nothing was written" if dry_run else "repaired: `run` goes on from it")
+    return EXIT_OK
+
+
+async def _repair(settings: Settings, source: SourceSettings, *, dry: bool) -> Repair | None:
+    async with one_source.view(settings, source) as view:
+        return await rebuild(view, dry=dry)
+
+
+def _as_object(made: Repair | None) -> dict[str, Any]:
+    if made is None:
+        return {"needed": False}
+    state, newest = made.state, made.certificates.newest
+    position = state.position
+    return {
+        "needed": True,
+        "refused": made.refused,
+        "certificate": None if newest is None else newest["sweep"]["number"],
+        "frontier_read": made.frontier is not None,
+        "frontier": position.frontier,
+        "climb": one_source.climb_object(position.climb),
+        "kept_from": position.kept_from,
+        "floor": position.floor,
+        "events": made.published.count,
+        "runs": len(state.runs),
+        "digests": len(state.seen),
+        "batch": state.batch,
+        "reaches_back": [
+            {"topic": topic, "partition": partition, "since": since}
+            for (topic, partition), since in made.published.reaches_back.items()
+        ],
+    }
+
+
+def _lines(source: SourceSettings, made: Repair) -> Iterator[str]:
+    """Say what was found, what was made of it, and what cannot be known."""
+    state, published = made.state, made.published
+    yield f"source {source.name}: {made.refused or 'there is no checkpoint'}"
+    yield f"  stands at: {_stands_at(made)}"
+    yield f"  published: {published.count} events, dead letters included, of {len(state.runs)} runs"
+    since = state.position.kept_from
+    kept = "all of them" if since is None else f"those from {utc(since)} on"
+    yield f"  remembered one by one: {len(state.seen)}, {kept}"
+    began = state.position.audit_floor
+    if began is not None:
+        how = "its frontier record" if made.frontier else f"BRIDGE_SOURCE__START={source.start}"
+        yield f"  began at: {utc(began)}, by {how}; nothing older is published at all"
+    for (topic, partition), at in published.reaches_back.items():
+        yield (
+            f"  not known: what {topic}-{partition} held before {utc(at)}, when it was deleted by "
+            "retention; events that happened before that are taken for published"
+        )
+
+
+def _stands_at(made: Repair) -> str:
+    position, newest = made.state.position, made.certificates.newest
+    if newest is not None:
+        by = f"by the certificate of sweep {newest['sweep']['number']}, {utc(newest['at'])}"
+    elif made.frontier is not None:
+        by = "by its frontier record: no certificate is left"
+    else:
+        by = "nothing says how far it came: all is read again, and what is on the topic is left out"
+    if position.climb is not None:
+        low = position.climb.low
+        height = "the end of the feed" if low == BEGINNING else utc(low)
+        return f"a climb at {height}, {by}"
+    if position.frontier is None:
+        return f"the beginning, {by}"
+    return f"frontier {utc(position.frontier)}, {by}"

@@ -1,0 +1,158 @@
+"""`mission-bridge why`: where an event went, or where it was left and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from bridge.cli import one_source
+from bridge.cli.shared import Config, Json, load, printable, say_json
+from bridge.clock import SECOND, utc
+from bridge.config import Settings, SourceSettings
+from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
+from bridge.source.left_out import Account, Sighting, look, reasons
+from bridge.source.segment import digest
+from bridge.source.view import View
+from bridge.source.whereabouts import Place, certificates, command_result, places
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An event's records, with the certificate of each where it is still there; or why none."""
+
+    places: Sequence[tuple[Place, Mapping[str, Any] | None]]
+    command: Mapping[str, Any] | None
+    seen: Sighting
+    reasons: Sequence[str]
+
+
+def why(
+    event_id: Annotated[str, typer.Argument(help="The event.")],
+    *,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="ID", help="Its run: then less has to be read.")
+    ] = None,
+    source: one_source.Name = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Say where an event is on Kafka and how it got there, or why it is not; exit 1 then."""
+    settings = load(config, "api", "kafka", "registry")
+    chosen = one_source.chosen(settings, source)
+    found = asyncio.run(_why(settings, chosen, event_id, run_id))
+    if as_json:
+        say_json({"event_id": event_id, **_as_object(found)})
+    else:
+        for line in _lines(event_id, found):
+            typer.echo(printable(line))
+    return EXIT_OK if found.places else EXIT_DIFFERENCE
+
+
+async def _why(
+    settings: Settings, source: SourceSettings, event_id: str, run_id: str | None
+) -> _Found:
+    async with one_source.view(settings, source) as view:
+        there = await places(view, event_id, run_id)
+        if not there:
+            return await _left_out(view, event_id, run_id)
+        told = await certificates(view, there)
+        origins = [(one.origin.get("batch", ""), one.origin.get("sweep", "")) for one in there]
+        pairs = [(one, told.get(name)) for one, name in zip(there, origins, strict=True)]
+        return _Found(pairs, await command_result(view, there[0]), Sighting(), [])
+
+
+async def _left_out(view: View, event_id: str, run_id: str | None) -> _Found:
+    seen = await look(view, event_id, run_id)
+    run_id = seen.item.run_id if seen.item is not None else run_id
+    checkpoint = await view.desk.look()
+    account = Account(checkpoint, view.lateness(checkpoint), view.source.audit_interval)
+    name = None if run_id is None else digest(run_id, event_id)
+    return _Found([], None, seen, list(reasons(account, name, seen)))
+
+
+def _as_object(found: _Found) -> dict[str, Any]:
+    pages = {"feed": found.seen.in_feed, "run": found.seen.in_run}
+    return {
+        "published": [_place_object(place, told) for place, told in found.places],
+        "command": found.command,
+        "shown": {
+            name: None if item is None or item.ask is None else item.ask.page
+            for name, item in pages.items()
+        },
+        "reasons": list(found.reasons),
+    }
+
+
+def _place_object(place: Place, told: Mapping[str, Any] | None) -> dict[str, Any]:
+    kept = place.kept
+    return {
+        "topic": kept.record.topic,
+        "partition": kept.record.partition,
+        "offset": kept.record.offset,
+        "written": kept.written,
+        "run_id": kept.run_id,
+        "timestamp": kept.at,
+        "late": place.late,
+        "dead_letter": place.failed,
+        "replay_id": place.replay,
+        "origin": dict(place.origin),
+        "certificate": told,
+    }
+
+
+def _lines(event_id: str, found: _Found) -> Iterator[str]:
+    for place, told in found.places:
+        yield from _place_lines(event_id, place, told)
+    if found.command is not None:
+        result = found.command
+        final = "" if result["final"] else ", not final"
+        yield f"  logged by command {result['command_id']}: {result['status']}{final}"
+    if found.places:
+        return
+    yield f"event {event_id} is not on Kafka"
+    for where, item in (("the feed", found.seen.in_feed), ("its run's list", found.seen.in_run)):
+        if item is not None and item.ask is not None:
+            page = f"page {item.ask.page} of {item.ask.size}"
+            yield f"  shown in {where}: {page}, {utc(item.at)}, run {item.run_id}"
+    for reason in found.reasons:
+        yield f"  {reason}"
+
+
+def _place_lines(event_id: str, place: Place, told: Mapping[str, Any] | None) -> Iterator[str]:
+    kept, origin = place.kept, place.origin
+    record = kept.record
+    yield f"event {event_id} of run {kept.run_id}"
+    what = "published" if place.failed is None else f"dead letter ({place.failed})"
+    where = f"{record.topic}, partition {record.partition}, offset {record.offset}"
+    yield f"  {what}: {where}, written {utc(kept.written)}"
+    if kept.at is not None:
+        late = {True: ", late: a later one of its run was published before", False: ", in order"}
+        yield f"  happened: {utc(kept.at)}{'' if place.late is None else late[place.late]}"
+    if place.replay is not None:
+        yield f"  written once more by replay {place.replay}"
+    if origin:
+        sweep = f"sweep {origin['sweep']} ({origin.get('pass')}), " if "sweep" in origin else ""
+        batch = f", batch {origin['batch']}" if "batch" in origin else ""
+        page = f"page {origin['page']} of {origin.get('size')}" if "page" in origin else "no page"
+        yield f"  found by: source {origin.get('source')}, {sweep}{page}{batch}"
+    if told is not None:
+        yield f"  certificate: {_certificate(told)}"
+    elif "sweep" in origin:
+        yield "  certificate: none on the audit topic any more"
+
+
+def _certificate(told: Mapping[str, Any]) -> str:
+    sweep = told["sweep"]
+    links = ", ".join(window["link"] for window in sweep["windows"]) or "none"
+    down = "the end of the list" if sweep["stop"] is None else utc(sweep["stop"])
+    part = "complete" if sweep["complete"] else "a part or a look at the newest"
+    order = "" if sweep["sorted"] else ", not sorted"
+    return (
+        f"{utc(told['at'])}, {part}{order}, down to {down}, {len(sweep['windows'])} windows "
+        f"(linked by: {links}), {sweep['published']} published, {sweep['late']} late, lateness "
+        f"window {sweep['lateness'] / SECOND:g} s"
+    )

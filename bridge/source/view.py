@@ -1,0 +1,148 @@
+"""One source as its tools see it: both sides, to be read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bridge.clock import SECOND, Clock, Micros
+from bridge.config import Settings, SourceSettings
+from bridge.errors import RateLimited
+from bridge.kafka.consumer import Received, read_partition
+from bridge.kafka.producer import Writer
+from bridge.missions.client import MissionsClient
+from bridge.missions.models import Page
+from bridge.source import convert, lateness
+from bridge.source.checkpoint import Checkpoint
+from bridge.source.enrich import MissionIndex
+from bridge.source.publish import Publisher
+from bridge.source.reader import ApiList, Reader
+from bridge.source.segment import short_run
+from bridge.source.server_clock import ServerClock
+from bridge.source.sweep import Found
+from bridge.source.takeover import READ_SECONDS, Desk
+
+PATIENCE: Final = 20
+"""Times in a row that a page may be refused because of the rate limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What looking at one source takes, and writing in its place."""
+
+    settings: Settings
+    source: SourceSettings
+    desk: Desk
+    client: MissionsClient
+    index: MissionIndex
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of everything here."""
+        return self.desk.clock
+
+    @property
+    def patience(self) -> float:
+        """Seconds without progress after which reading from Kafka is given up."""
+        return self.desk.transaction_timeout + READ_SECONDS
+
+    @property
+    def lateness_max(self) -> Micros:
+        """The cap of the lateness window."""
+        return round(self.source.lateness_max * SECOND)
+
+    def lateness(self, checkpoint: Checkpoint) -> Micros:
+        """Return the lateness window that is in use by a checkpoint."""
+        configured = round(self.source.lateness * SECOND)
+        return lateness.window(configured, self.lateness_max, checkpoint.position.worst_late)
+
+    def reader(self) -> Reader:
+        """Return a reader of lists, which knows nothing of them yet."""
+        return Reader(
+            page_size=self.source.page_size,
+            timeout=self.settings.api.timeout,
+            clock=self.clock,
+            server=ServerClock(self.source.lateness_max),
+            may_go_on=lambda: True,
+        )
+
+    @property
+    def feed(self) -> ApiList:
+        """The list of all events."""
+        return ApiList(
+            "the feed",
+            _patient(lambda page, size: self.client.list_events(page=page, size=size)),
+            convert.items,
+        )
+
+    def run_list(self, mission_id: str, run_id: str) -> ApiList:
+        """Return a run's own list of events."""
+        return ApiList(
+            f"the events of run {run_id}",
+            _patient(
+                lambda page, size: self.client.list_run_events(
+                    mission_id, run_id, page=page, size=size
+                )
+            ),
+            convert.items,
+        )
+
+    async def read(
+        self, listing: ApiList, low: Micros, found: Callable[[Found], Awaitable[None]]
+    ) -> None:
+        """Read a list down to `low`; `found` may get an item more than once, and older ones.
+
+        Raises what the API client raises.
+        """
+        await self.reader().whole(listing, found, low)
+
+    async def mission_of(self, run_id: str) -> str | None:
+        """Return the mission of a run; None if neither the API nor the checkpoint knows it."""
+        await self.index.learn([run_id])
+        if (mission_id := self.index.get(run_id)) is not None:
+            return mission_id
+        summary = (await self.desk.look()).runs.get(short_run(run_id))
+        return None if summary is None else summary.mission_id
+
+    async def records(self, topic: str, partitions: int) -> AsyncIterator[Received]:
+        """Yield the records of a topic, partition after partition, each to the end of its log."""
+        for number in range(partitions):
+            async for record in self.partition(topic, number):
+                yield record
+
+    def partition(self, topic: str, number: int) -> AsyncIterator[Received]:
+        """Read one partition to the end of its log."""
+        return read_partition(self.desk.kafka, topic, number, until=None, timeout=self.patience)
+
+    @property
+    def publisher(self) -> Publisher:
+        """What makes records for the source's topics."""
+        origin = f"{self.settings.api.base_url}/ai/missions"
+        return Publisher(self.desk.codec, self.desk.layout, origin)
+
+    async def writer(self, transactional_id: str) -> Writer:
+        """Open a writer, without transactions where there are none. Raises KafkaAway."""
+        return await Writer.open(
+            self.desk.kafka,
+            transactional_id if self.settings.delivery == "exactly_once" else None,
+            role="tool",
+            clock=self.clock,
+            timeout=READ_SECONDS,
+        )
+
+
+def _patient(
+    fetch: Callable[[int, int], Awaitable[Page[Any]]],
+) -> Callable[[int, int], Awaitable[Page[Any]]]:
+    """Ask again where the rate limit refuses: the budget waits for as long as the answer says."""
+
+    async def patiently(page: int, size: int) -> Page[Any]:
+        for _ in range(PATIENCE):
+            try:
+                return await fetch(page, size)
+            except RateLimited:
+                continue
+        return await fetch(page, size)
+
+    return patiently

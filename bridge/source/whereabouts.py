@@ -1,0 +1,134 @@
+"""Where an event went: its records, the transaction that brought them, and how it was found."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.avro.subjects import subjects
+from bridge.errors import ConfigError, InvalidRecord
+from bridge.kafka.consumer import Received
+from bridge.kafka.partition import murmur2
+from bridge.kafka.topic_reader import find_topic
+from bridge.missions import jsontext
+from bridge.source.kept import Kept, kept
+from bridge.source.record_headers import DIGEST, REASON, REPLAY, headers_of, origin_in
+from bridge.source.segment import digest
+from bridge.source.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record of an event, or its dead letter, and what its headers say.
+
+    `origin` says how the event was found (empty: it does not), `failed` why it could not be
+    converted, `replay` which replay wrote it.
+    """
+
+    kept: Kept
+    origin: Mapping[str, str]
+    failed: str | None
+    replay: str | None
+
+    @property
+    def late(self) -> bool | None:
+        """Whether it was marked late; None for a dead letter."""
+        return None if self.kept.fields is None else self.kept.fields["late"]
+
+
+async def places(view: View, event_id: str, run_id: str | None) -> list[Place]:
+    """Return all records of an event, of one run or of any. Raises KafkaAway, RegistryAway."""
+    layout, found = view.desk.layout, list[Place]()
+    async for record in _candidates(view, run_id):
+        headers = headers_of(record)
+        key = (record.key or b"").decode(errors="replace")
+        if run_id not in (None, key) or not _names(headers, key, event_id):
+            continue
+        one = await kept(view.desk.codec, f"{layout.events}-value", record)
+        if one is not None:
+            failed = headers.get(REASON) if DIGEST in headers else None
+            found.append(Place(one, origin_in(headers), failed, headers.get(REPLAY)))
+    return found
+
+
+async def _candidates(view: View, run_id: str | None) -> AsyncIterator[Received]:
+    """Yield the records among which those of an event are."""
+    layout = view.desk.layout
+    numbers: Sequence[int] = range(layout.event_partitions)
+    if run_id is not None:
+        numbers = [murmur2(run_id.encode(), layout.event_partitions)]
+    for number in numbers:
+        async for record in view.partition(layout.events, number):
+            yield record
+    async for record in view.partition(layout.dead_letters, 0):
+        yield record
+
+
+def _names(headers: Mapping[str, str], run_id: str, event_id: str) -> bool:
+    """Whether headers are those of an event."""
+    if DIGEST in headers:
+        return headers[DIGEST] == digest(run_id, event_id).hex()
+    return headers.get("ce_id") == f"{run_id}/{event_id}"
+
+
+async def certificates(view: View, found: Sequence[Place]) -> dict[tuple[str, str], Any]:
+    """Return the audit records of the transactions that brought events, by batch and sweep.
+
+    What retention has deleted is not there. Raises KafkaAway, RegistryAway.
+    """
+    topic = view.desk.layout.audit
+    wanted = {(place.origin.get("batch", ""), place.origin.get("sweep", "")) for place in found}
+    told: dict[tuple[str, str], Any] = {}
+    async for record in view.records(topic, 1):
+        try:
+            value = await view.desk.codec.decode(f"{topic}-value", record.value)
+        except InvalidRecord:
+            continue  # anyone may write there; what is not ours proves nothing
+        if value["source"] == view.source.name and value["kind"] == "sweep":
+            name = str(value["batch"]), str(value["sweep"]["number"])
+            if name in wanted and value["sweep"]["published"]:
+                told[name] = value
+    return told
+
+
+async def command_result(view: View, place: Place) -> Mapping[str, Any] | None:
+    """Return the newest result of the command that logged an event; None: there is none.
+
+    Raises KafkaAway, RegistryAway.
+    """
+    fields = place.kept.fields
+    ids = [] if fields is None else list(_command_ids(fields))
+    topic = view.settings.topic("command-results")
+    subject = f"{topic}-value"
+    if not ids:
+        return None
+    try:
+        partitions = await find_topic(view.desk.kafka, topic)
+        known = subjects(view.settings.kafka.topic_prefix)
+        await view.desk.codec.prepare(subject, known[subject].schema)
+    except ConfigError:
+        return None  # an installation that carries out no commands
+    newest: Mapping[str, Any] | None = None
+    async for record in view.records(topic, len(partitions)):
+        if record.key != place.kept.run_id.encode():
+            continue
+        try:
+            result = await view.desk.codec.decode(subject, record.value)
+        except InvalidRecord:
+            continue
+        if result["command_id"] in ids:
+            newest = result
+    return newest
+
+
+def _command_ids(fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what may be the id of the command that logged an event."""
+    try:
+        payload = jsontext.loads(fields["payload"] or "null")
+    except ValueError:
+        payload = None
+    said = payload.get("bridge_command_id") if isinstance(payload, dict) else None
+    for one in (said, fields["idempotency_key"]):
+        if isinstance(one, str):
+            yield one
