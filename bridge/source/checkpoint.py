@@ -61,7 +61,7 @@ class Position:
     Digests are kept from `kept_from` on: nothing older is published, unless an audit has proved
     that it never was. Audits and run summaries leave out what is older than `audit_floor`. Runs
     that began before `runs_until`, less the lateness window, are known, or known and closed.
-    `bottom` is the digest of the feed's oldest event when its end was proven last.
+    `bottom` is the timestamp of the feed's oldest event when its end was proven last.
     """
 
     frontier: Micros | None = None
@@ -72,7 +72,7 @@ class Position:
     runs_until: Micros | None = None
     worst_late: Late | None = None
     hole: Hole | None = None
-    bottom: bytes | None = None
+    bottom: Micros | None = None
 
     @property
     def oldest(self) -> Micros:
@@ -95,7 +95,7 @@ class Position:
         """Return the watermark: up to it, all that the lists show is published; None: not known."""
         marks = [] if self.frontier is None else [self.frontier - lateness]
         if self.climb is not None:
-            marks += [self.climb.low - 1, self.climb.began - lateness]
+            marks.append(min(self.climb.low, self.climb.began) - lateness)
         if self.hole is not None:
             marks.append(self.hole.low - 1)
         until = min(marks, default=BEGINNING)

@@ -73,7 +73,7 @@ class _Climb:
         self.newest = min(low, began) if low > BEGINNING else None
         self.gap = False
         self.links: list[Link] = []
-        self.end: bytes | None = None
+        self.end: Micros | None = None
         self._below = SLACK
         self._step = 0
         self._patience = PATIENCE
@@ -106,7 +106,7 @@ class _Climb:
             elif window.items or not window.ask.offset:
                 self._step = 0
                 self.links.append(Link.of(window, "end"))
-                self.end = window.items[-1].digest if window.items else None
+                self.end = window.oldest if window.items else None
                 return window, len(window.items)
             else:
                 end = min(window.total, window.ask.offset)
@@ -134,7 +134,7 @@ class _Climb:
             elif len(window.items) < window.ask.size and (yield from sweep.is_end(window.ask)):
                 if window.items or not window.ask.offset:
                     self.gap = self.low > BEGINNING and bool(window.items)
-                    self.end = window.items[-1].digest if window.items else None
+                    self.end = window.oldest if window.items else None
                     self.links.append(Link.of(window, "end"))
                     return window, newer
                 around = yield from locate(self.low, self.largest, window.total)

@@ -83,6 +83,7 @@ class Poller:
         )
         self._lateness_max = round(settings.lateness_max * SECOND)
         self._deep_at = 0.0
+        self._quiet = False
         self._tail_at = 0.0
         self._end = 0
         self._passes = committer.state.sweep
@@ -130,12 +131,14 @@ class Poller:
         if swept is None:
             return False
         self._end = swept.total
-        if swept.backlog or (reader.rising and deep):
-            kind: Pass = "climb" if swept.backlog else "deep"
+        backlog = swept.backlog and (deep or not self._quiet)
+        if backlog or (reader.rising and deep):
+            kind: Pass = "climb" if backlog else "deep"
             # The height of the first window, should the server's clock be far behind its events.
             until = swept.links[0].oldest or swept.server_time
             climb = Climb(stop, swept.server_time, max(until, swept.server_time))
             more = await self._climb(climb, total=swept.total, kind=kind)
+            self._quiet = not more
             if not more:  # a climb that got ahead is looked over at once
                 self._plan_deep(now)
             return more
@@ -210,7 +213,10 @@ class Poller:
             if position.hole is None:
                 position = self._measure(position, items, swept.server_time)
         if swept.complete and swept.newest is not None:
-            position = replace(position, frontier=self._ahead(swept.newest))
+            # By now more answers have shown the server's clock than when the pass began.
+            bound = self._reader.server.bound(self._clock.monotonic())
+            newest = swept.newest if bound is None else min(swept.newest, bound)
+            position = replace(position, frontier=self._ahead(newest))
         await self._committer.commit_all(items, position, _proven(proof, swept), findings)
         telemetry.swept(state.source, proof.kind, self._reader.requests)
 

@@ -70,6 +70,7 @@ class Reader:
         self._quick = 0
         self._fixed = False
         self._turned = 0
+        self._sure = False
         self.largest = page_size
         self.rising = False
         self.requests = 0
@@ -160,7 +161,7 @@ class Reader:
                 "asked again",
                 executed=None,
             )
-        self._look_at_order(items)
+        await self._look_at_order(listing, ask, items, page.total_results)
         return Window(ask, items, server_time, page.total_results)
 
     def _look_at_size(self, ask: Ask, page: Page[Any]) -> None:
@@ -189,11 +190,31 @@ class Reader:
         if not self._fixed and self.largest > SMALLEST:
             self.largest = max(SMALLEST, self.largest // 2)
 
-    def _look_at_order(self, items: Sequence[Item]) -> None:
-        """Turn round when a page is sorted the other way; a list that does both is not sorted."""
-        upwards = items if not self.rising else items[::-1]
-        if self._turned < 3 and rising.is_rising(upwards):
-            self._turned += 1
-            self.rising = not self.rising
-            first = "oldest" if self.rising else "newest"
-            raise Otherwise(f"the list shows the {first} event first")
+    async def _look_at_order(
+        self, listing: ApiList, ask: Ask, items: Sequence[Item], total: int
+    ) -> None:
+        """Turn round when the list is sorted the other way; one that does both is not sorted.
+
+        A first page of equal timestamps does not say: then the last one is looked at.
+        """
+        times = {item.at for item in items}
+        if len(times) > 1:
+            self._sure = True
+            upwards = items if not self.rising else items[::-1]
+            if self._turned < 3 and rising.is_rising(upwards):
+                self._turn(rising=not self.rising)
+        elif not self._sure and items and not ask.offset and total > len(items):
+            last = Ask(-(-total // ask.size), ask.size)
+            self.requests += 1
+            page = await listing.fetch(last.page, last.size)
+            others = listing.items(page.items, last, items[0].at) or ()
+            at = max((item.at for item in others), default=items[0].at)
+            if at != items[0].at:
+                self._sure = True
+                if (at > items[0].at) is not self.rising:
+                    self._turn(rising=not self.rising)
+
+    def _turn(self, *, rising: bool) -> None:
+        self._turned += 1
+        self.rising = rising
+        raise Otherwise(f"the list shows the {'oldest' if rising else 'newest'} event first")

@@ -94,7 +94,7 @@ class _Rise:
         self.largest = largest
         self.newest = min(low, began) if low > BEGINNING else None
         self.links: list[Link] = []
-        self.beginning: bytes | None = None
+        self.beginning: Micros | None = None
         self._patience = PATIENCE
 
     def _read(self, ask: Ask) -> Reading[Window]:
@@ -117,7 +117,7 @@ class _Rise:
                 offset, step = window.end - 1, SLACK
             elif older or not window.ask.offset:
                 if not window.ask.offset and window.items:
-                    self.beginning = window.items[0].digest
+                    self.beginning = window.items[0].at
                 self.links.append(Link.of(window, "older" if older else "end"))
                 return window
             else:  # deletions moved the boundary up

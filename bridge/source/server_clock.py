@@ -50,6 +50,11 @@ class ServerClock:
             self._buckets.popleft()
         return round(sent * SECOND) + min(least, *(bucket.smallest for bucket in self._buckets))
 
+    def bound(self, at: float) -> Micros | None:
+        """Return a lower bound of the server's time at a monotonic time; None: nothing observed."""
+        smallest = min((bucket.smallest for bucket in self._buckets), default=None)
+        return None if smallest is None else round(at * SECOND) + smallest
+
     @property
     def step(self) -> Micros:
         """By how much the server's clock moved against monotonic time; at most 2 s are noise."""

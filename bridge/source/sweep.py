@@ -29,6 +29,9 @@ BEGINNING: Micros = -(2**63)
 FORWARD_WINDOWS = 8
 """A forward pass over more windows than this is a backlog: it is climbed, in bounded memory."""
 
+IDLE_WINDOWS = 2
+"""So many windows without news in a forward pass: links cannot be had, so it is a backlog."""
+
 SLACK = 3
 """How many items two windows overlap at least, so that a small shift does not unlink them."""
 
@@ -130,7 +133,7 @@ class Swept:
     `items` are oldest first (empty for a climb that succeeds: it yields them). `complete` says
     that nothing at or above `stop` was left unread, so the frontier may move. `gap` says that the
     proven end of the feed did not reach down to `stop`: items may have fallen off before they were
-    read. `bottom` is the digest of the oldest item, where the end of the feed was proven.
+    read. `bottom` is the timestamp of the oldest item, where the end of the feed was proven.
     """
 
     items: list[Item]
@@ -142,7 +145,7 @@ class Swept:
     is_sorted: bool = True
     total: int = 0
     links: tuple[Link, ...] = ()
-    bottom: bytes | None = None
+    bottom: Micros | None = None
 
 
 T = TypeVar("T")
@@ -192,7 +195,7 @@ def forward(
     window = first = yield Ask(1, largest)
     found: dict[bytes, Item] = {}
     links: list[Link] = []
-    back = SLACK
+    back, idle = SLACK, 0
 
     def swept(
         *, complete: bool = False, end: bool = False, backlog: bool = False, is_sorted: bool = True
@@ -204,7 +207,7 @@ def forward(
             newest_not_beyond(items, first.server_time),
             complete,
             gap=end and stop > BEGINNING and not any(item.at < stop for item in items),
-            bottom=items[0].digest if end and items else None,
+            bottom=items[0].at if end and items else None,
             backlog=backlog,
             is_sorted=is_sorted,
             total=first.total,
@@ -228,6 +231,9 @@ def forward(
             return swept(complete=True, end=True)
         below, back = yield from _next_below(window, largest, back)
         if below is None:
+            break
+        idle += all(item.digest in found for item in below.items)
+        if idle == IDLE_WINDOWS:
             break
         window = below
         links.append(Link.of(window, "newer" if window.ask.offset else "top"))
