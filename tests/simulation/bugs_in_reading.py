@@ -142,13 +142,6 @@ def sizes_are_as_asked(original: Original) -> Original:
     return list_events
 
 
-def old_pages_are_fresh(original: Original) -> Original:
-    async def list_events(self: Any, *, page: int, size: int) -> Any:
-        return replace(await original(self, page=page, size=size), age=None)
-
-    return list_events
-
-
 def any_page_will_do(original: Original) -> Original:
     def _page(reply: Any, document: Any, _number: int, items: Any) -> Any:
         return original(reply, document, document["meta"]["page_number"], items)

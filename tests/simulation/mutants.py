@@ -102,9 +102,6 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "smaller pages than asked are not noticed": Mutant(
         MissionsClient, "list_events", reading.sizes_are_as_asked, ("clamped",)
     ),
-    "the age of a page is not looked at": Mutant(
-        MissionsClient, "list_events", reading.old_pages_are_fresh, ("cached",)
-    ),
     "another page than asked is not noticed": Mutant(
         answers, "_page", reading.any_page_will_do, ("other-pages",)
     ),

@@ -41,7 +41,8 @@ class Truth:
     `expected` are events by run and id that lists still show, `broken` rows that cannot be
     converted, by a word that only they contain. `prompt` are those of the expected that appeared
     within the lateness window, where the watermark speaks of them; `finished` are runs that must be
-    sealed, `edited` events that came again with other content. What is older than `floor` is not wanted.
+    sealed, `edited` events that came again with other content. What is older than `floor` is not
+    wanted.
     """
 
     expected: Mapping[Name, Event]
