@@ -188,3 +188,35 @@ def at_once(_: Original) -> Original:
         return
 
     return _stand_by
+
+
+_KNOWN: dict[int, dict[bytes, int]] = {}
+"""By checkpoint: what was seen when the turn began."""
+
+
+def look_before_the_turn(original: Original) -> Original:
+    async def turn(self: Any) -> Any:
+        _KNOWN[id(self.checkpoint)] = dict(self.checkpoint.seen)
+        return await original(self)
+
+    return turn
+
+
+def decide_by_the_turn(original: Original) -> Original:
+    def plan(self: Checkpoint, *items: Any, **options: Any) -> Any:
+        seen, self.seen = self.seen, _KNOWN.get(id(self), self.seen)
+        try:
+            return original(self, *items, **options)
+        finally:
+            self.seen = seen
+
+    return plan
+
+
+def commit_unfiltered(_: Original) -> Original:
+    async def commit_all(
+        self: Any, items: Any, position: Any, proof: Any, findings: Any = ()
+    ) -> Any:
+        return await self.commit(items, position, proof, findings)
+
+    return commit_all

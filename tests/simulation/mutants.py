@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from bridge.config import Settings
 from bridge.kafka import producer
+from bridge.missions import answers
 from bridge.missions.client import MissionsClient
 from bridge.source import checkpoint_records, climb, convert, sweep, takeover
 from bridge.source.checkpoint import Checkpoint, Position
@@ -22,6 +23,7 @@ from bridge.source.poller import Poller
 from bridge.source.publish import Publisher
 from bridge.source.reader import Reader
 from bridge.source.server_clock import ServerClock
+from bridge.source.transaction import Committer
 from simulation import bugs_in_reading as reading
 from simulation import bugs_in_writing as writing
 from simulation import runner
@@ -100,6 +102,9 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "smaller pages than asked are not noticed": Mutant(
         MissionsClient, "list_events", reading.sizes_are_as_asked, ("clamped",)
     ),
+    "another page than asked is not noticed": Mutant(
+        answers, "_page", reading.any_page_will_do, ("other-pages",)
+    ),
     "a climb's position runs ahead of its items": Mutant(
         climb._Climb, "publish", reading.ahead_of_its_items, ("killed-climbs",)
     ),
@@ -117,6 +122,16 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "digests expire early": Mutant(Checkpoint, "plan", writing.expire_early, ("late",)),
     "only the last segments are known": Mutant(
         Checkpoint, "remember", writing.seen_is_forgotten, ("late",)
+    ),
+    "what is new is decided before the turn": Mutant(
+        Poller,
+        "turn",
+        writing.look_before_the_turn,
+        ("load", "long-ties"),
+        also=(
+            (Checkpoint, "plan", writing.decide_by_the_turn),
+            (Committer, "commit_all", writing.commit_unfiltered),
+        ),
     ),
     "future events are forgotten": Mutant(Checkpoint, "plan", writing.carry_nothing, ("future",)),
     "what expired is published again": Mutant(

@@ -59,10 +59,17 @@ class Network(httpx.AsyncBaseTransport):
         query = request.url.query.decode()
         if request.url.path.endswith("/runs") and self._stage.hides_runs:
             return f"{query}&status=paused"  # there are none
-        size = self._roads.fixed_size
+        size, params = self._roads.fixed_size, request.url.params
+        if request.url.path.endswith("/events") and self._gives_another_page():
+            number = int(params["page[number]"]) + 1
+            return f"page[number]={number}&page[size]={params['page[size]']}"
         if size is None or not request.url.path.endswith("/events"):
             return query
-        return f"page[number]={request.url.params['page[number]']}&page[size]={size}"
+        return f"page[number]={params['page[number]']}&page[size]={size}"
+
+    def _gives_another_page(self) -> bool:
+        share = self._roads.other_pages
+        return share > 0 and not self._stage.is_calm and self._rng.random() < share
 
     async def _lose(self) -> None:
         kind = self._rng.randrange(3)

@@ -41,7 +41,8 @@ class Truth:
     `expected` are events by run and id that lists still show, `broken` rows that cannot be
     converted, by a word that only they contain. `prompt` are those of the expected that appeared
     within the lateness window, where the watermark speaks of them; `finished` are runs that must be
-    sealed, `edited` events that came again with other content.
+    sealed, `edited` events that came again with other content. What is older than `floor` is not
+    wanted.
     """
 
     expected: Mapping[Name, Event]
@@ -49,6 +50,7 @@ class Truth:
     prompt: Mapping[Name, Event]
     finished: Mapping[str, Micros]
     edited: Set[Name]
+    floor: Micros
     now: Micros
 
 
@@ -71,6 +73,7 @@ def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verd
     _judge_checkpoint(verdict, brokers, checkpoint, len(events) + len(letters))
     verdict.problems += [
         *_torn(brokers),
+        *(f"{e['event_id']} is too old" for e in events if e["timestamp"] < truth.floor),
         *_disordered(events, records),
         *oracle_audit.count_up(told, len(events) + len(letters)),
         *oracle_audit.seals(told, [*records, *letters]),

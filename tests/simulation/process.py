@@ -23,7 +23,7 @@ from simulation.clients import KafkaOn
 from simulation.network import Network
 from simulation.scenarios import Scenario
 from simulation.stage import Stage
-from simulation.virtual import Machine, MachineClock
+from simulation.virtual import START, Machine, MachineClock, seconds
 
 SETTINGS: Final = Settings()
 SOURCE: Final = "default"
@@ -113,6 +113,7 @@ def source_settings(scenario: Scenario) -> SourceSettings:
     return SourceSettings.model_construct(
         **{
             **SourceSettings().model_dump(),
+            "start": "earliest" if scenario.start is None else START + seconds(scenario.start),
             "page_size": scenario.page,
             "poll_interval": scenario.poll,
             "lateness": scenario.lateness,

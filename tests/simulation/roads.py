@@ -16,6 +16,8 @@ class Roads:
     """Answers whose Date is three lateness windows ahead."""
     no_dates: float = 0.0
     """Answers without a Date."""
+    other_pages: float = 0.0
+    """Answers that hold the page after the one that was asked for, and say so."""
     fixed_size: int | None = None
     """The server has one page size, whatever is asked for."""
     hidden_runs: float = 0.7

@@ -23,6 +23,8 @@ class Scenario:
     """Of the simulated API: see `bridge.dev.faults.Behaviour`."""
     faults: tuple[Mapping[str, Any], ...] = ()
     """Of the simulated API, until the story calms down."""
+    start: float | None = None
+    """Where the source is told to begin, from the time of its start; None: the earliest event."""
     page: int = 20
     lateness: float = 20.0
     poll: float = 2.0
@@ -117,6 +119,13 @@ SCENARIOS: dict[str, Scenario] = {
         Weather(rate=1.5, bursts=0.03, late=0.1, deletions=0.01),
         chaos=CRASHING,
         page=50,
+    ),
+    "start-later": Scenario(
+        "the source is told to begin half a minute before its first start",
+        Weather(late=0.1, bursts=0.02, past=200.0),
+        roads=Roads(hidden_runs=0.5),
+        chaos=CRASHING,
+        start=-30.0,
     ),
     "long-ties": Scenario(
         "runs of equal timestamps longer than a page",
@@ -271,6 +280,12 @@ SCENARIOS: dict[str, Scenario] = {
             {"kind": "drop", "probability": 0.02},
             {"kind": "echo", "probability": 0.05},
         ),
+    ),
+    "other-pages": Scenario(
+        "one answer in five holds another page than asked, and says so; pages come out short",
+        Weather(late=0.1, bursts=0.02, deletions=0.02),
+        roads=Roads(other_pages=0.2),
+        behaviour={"filter_after_limit": True},
     ),
     "half-deaf": Scenario(
         "every other request fails, and pages come out short",

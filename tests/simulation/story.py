@@ -9,14 +9,14 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from bridge.clock import SECOND
 from bridge.source.convert import moment
+from bridge.source.sweep import BEGINNING
 from simulation.group import Group
 from simulation.oracle import Truth, Verdict, judge
 from simulation.process import LAYOUT
 from simulation.scenarios import Scenario
 from simulation.stage import Stage
-from simulation.virtual import VirtualLoop, passing, wall
+from simulation.virtual import START, VirtualLoop, passing, seconds, wall
 
 PATIENCE: Final = 3000.0
 """Seconds after which a calm story must have settled."""
@@ -143,12 +143,13 @@ def _judged(stage: Stage, group: Group) -> Outcome:
 def _truth(stage: Stage) -> Truth:
     scenario, world, broken = stage.scenario, stage.simulator.world, dict(stage.sky.broken)
     rows = set(broken.values())
+    floor = BEGINNING if scenario.start is None else START + seconds(scenario.start)
     expected = {
         (event.run_id, event.event_id): event
         for event in world.history
-        if event.deleted_at is None and event not in rows
+        if event.deleted_at is None and event not in rows and event.at >= floor
     }
-    window = round(scenario.lateness * SECOND)
+    window = seconds(scenario.lateness)
     steady = not scenario.weather.steps  # else nobody can say how late an event is
     finished = {run.run_id: moment(run.row["finished_at"]) for run in world.runs.values()}
     return Truth(
@@ -161,5 +162,6 @@ def _truth(stage: Stage) -> Truth:
         },
         finished={run: at for run, at in finished.items() if at is not None and scenario.seals},
         edited=stage.sky.edited,
+        floor=floor,
         now=wall(stage.loop),
     )

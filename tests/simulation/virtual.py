@@ -122,6 +122,11 @@ async def passing(seconds: float) -> None:
     await asyncio.sleep(seconds)  # noqa: TID251 - on this loop it is simulated time
 
 
+def seconds(count: float) -> Micros:
+    """Return seconds in microseconds."""
+    return round(count * SECOND)
+
+
 def wall(loop: VirtualLoop) -> Micros:
     """Return what clocks show now."""
     return START + round((loop.time() - 1000.0) * SECOND)
