@@ -9,13 +9,14 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from support import verdict
 from support.brokers import Broker
-from support.kafka import wait_until
+from support.kafka import read_topic, wait_until
 from support.kafka_proxy import FENCED, kafka_proxy
 from support.stage import Stage, stage
 from support.within import BridgeWithin, bridge_within
@@ -38,13 +39,22 @@ def leave_open(scene: Stage) -> Producer:
     return stranger
 
 
-def reads_checkpoint(monkeypatch: pytest.MonkeyPatch, *, to_its_claim: bool) -> asyncio.Event:
-    """Return what is set when a checkpoint is read: to the claim, or to its end at that moment."""
+def reads_checkpoint(
+    scene: Stage, monkeypatch: pytest.MonkeyPatch, *, to_its_claim: bool
+) -> asyncio.Event:
+    """Return what is set when a checkpoint is read: to the claim, or as far as readers see now."""
     reading = asyncio.Event()
 
-    def read(*what: Any, until: Any, timeout: float) -> AsyncIterator[Received]:
+    async def read(*what: Any, until: Any, timeout: float) -> AsyncIterator[Received]:
         reading.set()
-        return read_partition(*what, until=until if to_its_claim else None, timeout=timeout)
+        shown = await asyncio.to_thread(read_topic, scene.broker, f"{scene.prefix}.checkpoint")
+
+        def last(record: Received) -> bool:
+            return record.offset == shown[-1].offset
+
+        where = until if to_its_claim else last
+        async for record in read_partition(*what, until=where, timeout=timeout):
+            yield record
 
     monkeypatch.setattr("bridge.source.takeover.read_partition", read)
     return reading
@@ -76,10 +86,10 @@ async def test_the_end_of_a_transaction_that_arrives_in_another_loses_nothing(
             scene.insert(1)
             await wait_until(lambda: proxy.keeps_one)
             await wait_until(lambda: bridge.published == 2)
-            proxy.deliver_within_next_transaction()
+            proxy.deliver_within_transaction(size=100_000)
             # Too large for one batch of a partition: one request writes the checkpoint and some of
             # the events, the next the others.
-            scene.insert(8, payload_text=json.dumps({"x": "x" * 300_000}))
+            scene.insert(8, payload_text=json.dumps({"noise": Random(1).randbytes(150_000).hex()}))
             await wait_until(lambda: proxy.answer is not None)
             await wait_until(lambda: bridge.published == 10)
             found = await asyncio.to_thread(verdict.of, scene)
@@ -110,7 +120,7 @@ async def test_a_transaction_that_somebody_leaves_open_hides_nothing_from_a_succ
                 await wait_until(partial(has_published, first, 5 * (batch + 1)), 60)
                 if batch == 0:
                     stranger = await asyncio.to_thread(leave_open, scene)
-        reading = reads_checkpoint(monkeypatch, to_its_claim=guarded)
+        reading = reads_checkpoint(scene, monkeypatch, to_its_claim=guarded)
         async with bridge_within(scene) as successor:
             await wait_until(reading.is_set, 60)
             if guarded:

@@ -141,7 +141,7 @@ def expect_state(scene: Stage) -> None:
 def expect_no_key(scene: Stage) -> None:
     """Check that no key, value or header on any topic shows the API key."""
     topics = [name for name in list_topics(scene.broker) if name.startswith(scene.prefix)]
-    assert len(topics) == 7
+    assert len(topics) == 8
     for topic in topics:
         for record in read_topic(scene.broker, topic):
             assert CANARY not in repr(record), f"{topic} shows the API key"

@@ -18,6 +18,9 @@ PRODUCE, END_TXN = 0, 26
 FENCED = 47
 """What a broker answers to EndTxn (version 0) of an epoch that another producer has ended."""
 
+Asked = deque[tuple[int, int]]
+"""Kind and size of each request that is still to be answered."""
+
 _CUT = (asyncio.IncompleteReadError, ConnectionError)
 
 
@@ -27,7 +30,8 @@ class KafkaProxy:
     def __init__(self, broker: str) -> None:
         host, _, port = broker.rpartition(":")
         self._broker = host, int(port)
-        self._keeps = self._delivers = False
+        self._keeps = False
+        self._delivers_from: int | None = None
         self._kept = b""
         self.answer: int | None = None
         """Error code that the broker gave to the frame that was kept back; 0 is success."""
@@ -41,14 +45,14 @@ class KafkaProxy:
         """Whether an EndTxn was kept back."""
         return bool(self._kept)
 
-    def deliver_within_next_transaction(self) -> None:
-        """Hand the EndTxn to the broker once it has written some records of a transaction."""
-        self._delivers = True
+    def deliver_within_transaction(self, size: int) -> None:
+        """Hand the EndTxn to the broker once it has written a Produce request of so many bytes."""
+        self._delivers_from = size
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass frames between a client and the broker until either closes."""
         from_broker, to_broker = await asyncio.open_connection(*self._broker)
-        asked: deque[int] = deque()
+        asked: Asked = deque()
         with closing(writer), closing(to_broker), suppress(*_CUT):
             async with asyncio.TaskGroup() as both:
                 down = both.create_task(self._down(from_broker, writer, asked))
@@ -56,7 +60,7 @@ class KafkaProxy:
                 down.cancel()
 
     async def _up(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: deque[int]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: Asked
     ) -> None:
         """Pass requests on until the client closes, or one is kept back."""
         with suppress(*_CUT):
@@ -66,18 +70,20 @@ class KafkaProxy:
                 if kind == END_TXN and self._keeps:
                     self._keeps, self._kept = False, frame
                     return
-                asked.append(kind)
+                asked.append((kind, len(frame)))
                 writer.write(frame)
 
     async def _down(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: deque[int]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: Asked
     ) -> None:
         """Pass answers on, which come in the order of the requests."""
         with suppress(*_CUT):
             while True:
                 frame = await _frame(reader)
-                if asked.popleft() == PRODUCE and self._delivers:
-                    self._delivers = False
+                kind, size = asked.popleft()
+                wanted = self._delivers_from
+                if wanted is not None and kind == PRODUCE and size >= wanted:
+                    self._delivers_from = None
                     await self._deliver()
                 writer.write(frame)
         writer.close()
