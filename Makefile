@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration simulate bench backfill lock clean
+.PHONY: help demo test lint types unit integration simulate bench backfill audit-bench lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -23,6 +23,7 @@ help:
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
+	@echo "make audit-bench  memory of audit and repair on EVENTS=1000000 events on a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
 
 demo: $(VENV)/.demo
@@ -50,6 +51,10 @@ bench: $(VENV)/.dev
 
 backfill: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/backfill.py $(EVENTS)
+
+audit-bench: EVENTS = 1000000
+audit-bench: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/audit.py $(EVENTS)
 
 lock: $(VENV)/.uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
