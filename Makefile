@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration simulate mutants bench backfill lock clean
+.PHONY: help demo test lint types unit integration simulate mutants bench backfill audit-bench lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -24,6 +24,7 @@ help:
 	@echo "make mutants      bugs put into the source on purpose: each must be caught by a simulated world"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
+	@echo "make audit-bench  memory of audit and repair on EVENTS=1000000 events on a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
 
 demo: $(VENV)/.demo
@@ -54,6 +55,10 @@ bench: $(VENV)/.dev
 
 backfill: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/backfill.py $(EVENTS)
+
+audit-bench: EVENTS = 1000000
+audit-bench: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/audit.py $(EVENTS)
 
 lock: $(VENV)/.uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -20,7 +20,7 @@ from bridge.source.reconcile import Report, Run, reconcile
 _NOTES = {
     "pending": "not published yet: newer than the watermark",
     "before_start": "older than the source's start: not to be published",
-    "gone": "on Kafka, and no longer shown by the API",
+    "not_shown": "on Kafka alone: no longer shown by the API, or newer than what was read of it",
     "unreadable": "records that hold no event",
 }
 

@@ -129,7 +129,7 @@ def rewind(
     if as_json:
         say_json({"replay_id": done.replay_id, "events": done.events, "left_out": done.dead})
     else:
-        typer.echo(f"{done.events} events in {done.transactions} transactions, {_marked(done)}")
+        typer.echo(f"{done.events} events written once more, {_marked(done)}")
     return EXIT_OK
 
 

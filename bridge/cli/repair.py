@@ -79,7 +79,7 @@ def _as_object(made: Repair | None) -> dict[str, Any]:
 def _lines(source: SourceSettings, made: Repair) -> Iterator[str]:
     """Say what was found, what was made of it, and what cannot be known."""
     state, published = made.state, made.published
-    yield f"source {source.name}: {made.refused or 'there is no checkpoint'}"
+    yield made.refused or f"source {source.name} has no checkpoint"
     yield f"  stands at: {_stands_at(made)}"
     yield f"  published: {published.count} events, dead letters included, of {len(state.runs)} runs"
     since = state.position.kept_from

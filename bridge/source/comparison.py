@@ -63,8 +63,8 @@ class Difference:
 class Counts:
     """What was compared; what follows `replays` is no difference.
 
-    `pending` are not published yet, `before_start` never will be, `gone` are no longer shown by
-    the API. `unreadable` records hold no event.
+    `pending` are not published yet, `before_start` never will be, `not_shown` by the API are those
+    that it has no more or did not have yet. `unreadable` records hold no event.
     """
 
     shown: int = 0
@@ -73,7 +73,7 @@ class Counts:
     replays: int = 0
     pending: int = 0
     before_start: int = 0
-    gone: int = 0
+    not_shown: int = 0
     unreadable: int = 0
 
 
@@ -99,7 +99,7 @@ class Comparison:
         self._low = low
         self._is_copy = is_copy
         self._shown: dict[bytes, _Shown] = {}
-        self._gone: set[bytes] = set()
+        self._not_shown: set[bytes] = set()
         self._differences: list[Difference] = []
 
     def show(self, item: Item) -> None:
@@ -154,9 +154,9 @@ class Comparison:
     def _match(self, kept: Kept, shown: _Shown | None) -> None:
         """Compare a record with what the API shows and with the records before it."""
         if shown is None:
-            if kept.digest not in self._gone:
-                self._gone.add(kept.digest)
-                self.counts.gone += 1
+            if kept.digest not in self._not_shown:
+                self._not_shown.add(kept.digest)
+                self.counts.not_shown += 1
             elif not kept.replay:
                 self._differ("doubled", kept)
             return

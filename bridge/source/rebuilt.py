@@ -29,18 +29,12 @@ class Certificates:
 
     newest: Mapping[str, Any] | None = None
     first: Mapping[str, Any] | None = None
-    hole: Hole | None = None
 
     def take(self, record: Mapping[str, Any]) -> None:
         """Take the next record about the source."""
-        match record["kind"]:
-            case "sweep":
-                self.newest = record
-                self.first = self.first or record
-            case "gap":
-                self.hole = Hole(record["gap"]["low"], record["gap"]["high"])
-            case "gap_closed":
-                self.hole = None
+        if record["kind"] == "sweep":
+            self.newest = record
+            self.first = self.first or record
 
 
 @dataclass(slots=True)
@@ -101,8 +95,11 @@ def position(
     `began`: the source publishes nothing older, None: everything. Without any record of a position
     all is read again.
     """
-    before = Position(hole=certificates.hole) if frontier is None else frontier.position
-    if frontier is not None:
+    if frontier is None:
+        # Whether the past was whole is not known either: every run is looked at once more.
+        before = Position(hole=Hole(0 if began is None else began, None))
+    else:
+        before = frontier.position
         began = before.audit_floor
     # What was there before the source began, and was remembered as such, is not on the topic.
     floor = before.floor if began is None else began

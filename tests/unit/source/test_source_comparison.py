@@ -148,9 +148,9 @@ def test_only_what_the_watermark_speaks_of_is_missing() -> None:
 
 def test_what_the_api_no_longer_shows_is_compared_with_itself_alone() -> None:
     differences, counts = compared([], [record(event(1)), record(event(2))])
-    assert (differences, counts["gone"]) == ([], 2)
+    assert (differences, counts["not_shown"]) == ([], 2)
     differences, counts = compared([], [record(event(1)), record(event(1))])
-    assert (differences, counts["gone"]) == ([("doubled", "event-1")], 1)
+    assert (differences, counts["not_shown"]) == ([("doubled", "event-1")], 1)
 
 
 def test_a_replay_is_neither_a_double_nor_a_proof_of_the_first_time() -> None:
