@@ -290,7 +290,7 @@ def _run_value(run_id: str, summary: RunSummary) -> dict[str, Any]:
         "finished": summary.finished,
         "listed_at": listed and listed.at,
         "listed_count": 0 if listed is None else listed.count,
-        "listed_digest": b"" if listed is None else listed.digest.to_bytes(16, "big"),
+        "listed_digest": None if listed is None else listed.digest.to_bytes(16, "big"),
         "stage": summary.stage,
     }
     fields = {"batch": 0, "entries": b"", "settled": newest, "runs": [run]}
@@ -333,6 +333,5 @@ def _frontier_value(state: Checkpoint, batch: Batch) -> dict[str, Any]:
     return _value("Frontier", fields)
 
 
-def _number(raw: bytes) -> int:
-    # An older record lacks the field, whose default comes as text.
-    return int.from_bytes(bytes(raw), "big") if raw else 0
+def _number(raw: bytes | None) -> int:
+    return int.from_bytes(raw or b"", "big")

@@ -403,7 +403,7 @@ def of_version_1() -> dict[str, dict[str, Any]]:
             "batch": number,
             "entries": entries,
             "settled": one.at,
-            "runs": [{"run_id": one.run_id, "newest": one.at, **NO_SUMMARY}],
+            "runs": [{"run_id": one.run_id, "newest": one.at}],
             "previous": before,
             "chain": chain,
         }
@@ -413,9 +413,6 @@ def of_version_1() -> dict[str, dict[str, Any]]:
     live["frontier/default"] = value_of_version_1("Frontier", frontier)
     del live["seg/default/1"]
     return {key: decode(CHECKPOINT, CODEC.encode(CHECKPOINT, one)) for key, one in live.items()}
-
-
-NO_SUMMARY = {"digest": b"", "listed_digest": b""}
 
 
 def value_of_version_1(name: str, body: dict[str, Any]) -> dict[str, Any]:
