@@ -30,8 +30,6 @@ def main() -> int:
     say(f"seeds from {seed} on; scenarios: {', '.join(names)}")
     report = runner.run(names, seed, seeds=seeds, minutes=asked.minutes, progress=_Progress().show)
     say(report.table())
-    for failure in report.failures:
-        say(failure)
     return 1 if report.failures else 0
 
 
@@ -59,13 +57,17 @@ def _trace(names: list[str], seed: int) -> int:
 
 
 class _Progress:
-    """Says now and then how far it is."""
+    """Says now and then how far it is, and at once what went wrong."""
 
     def __init__(self) -> None:
         self._clock = Clock()
         self._began = self._said = self._clock.monotonic()
+        self._told = 0
 
     def show(self, report: runner.Report) -> None:
+        for failure in report.failures[self._told :]:
+            say(failure)
+        self._told = len(report.failures)
         now = self._clock.monotonic()
         if now - self._said < EVERY:
             return

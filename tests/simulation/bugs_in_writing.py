@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from bridge.clock import SECOND, Micros
 from bridge.kafka.producer import Record
-from bridge.source.checkpoint import Batch, Checkpoint, Fresh, Position
+from bridge.source.checkpoint import Batch, Checkpoint, Position
 from bridge.source.segment import Entry, Segment
 from bridge.source.sweep import BEGINNING, Item
 from simulation.process import LAYOUT
@@ -46,10 +46,7 @@ def drop_what_is_late(original: Original) -> Original:
 
 
 def nobody_is_late(original: Original) -> Original:
-    def _mark(self: Checkpoint, *what: Any) -> list[Fresh]:
-        return [replace(one, late=False) for one in original(self, *what)]
-
-    return _mark
+    return lambda item, late: original(item, late=False)
 
 
 def seen_is_forgotten(original: Original) -> Original:
@@ -176,11 +173,11 @@ def without_reading_back(original: Original) -> Original:
 
 
 def without_dead_letters(original: Original) -> Original:
-    def records(self: Any, *what: Any) -> list[Record]:
-        found: list[Record] = original(self, *what)
-        return [record for record in found if record.topic != LAYOUT.dead_letters]
+    async def commit(self: Any, records: Sequence[Record], **options: Any) -> None:
+        told = [record for record in records if record.topic != LAYOUT.dead_letters]
+        await original(self, told, **options)
 
-    return records
+    return commit
 
 
 def at_once(_: Original) -> Original:

@@ -16,11 +16,10 @@ from bridge.config import Settings
 from bridge.kafka import producer
 from bridge.missions import answers
 from bridge.missions.client import MissionsClient
-from bridge.source import checkpoint_records, climb, convert, sweep, takeover
+from bridge.source import checkpoint, checkpoint_records, climb, convert, sweep, takeover
 from bridge.source.checkpoint import Checkpoint, Position
 from bridge.source.owner import Source
 from bridge.source.poller import Poller
-from bridge.source.publish import Publisher
 from bridge.source.reader import Reader
 from bridge.source.server_clock import ServerClock
 from bridge.source.transaction import Committer
@@ -114,7 +113,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "events are published newest first": Mutant(
         sweep, "oldest_first", reading.the_newest_first, ("calm",)
     ),
-    "nothing is marked late": Mutant(Checkpoint, "_mark", writing.nobody_is_late, ("late",)),
+    "nothing is marked late": Mutant(checkpoint, "Fresh", writing.nobody_is_late, ("late",)),
     "what comes late is dropped": Mutant(Checkpoint, "plan", writing.drop_what_is_late, ("late",)),
     "digests of 32 bits": Mutant(convert, "digest", reading.of_32_bits, ("odd-ids",)),
     "digests without lengths": Mutant(convert, "digest", reading.without_lengths, ("odd-ids",)),
@@ -138,7 +137,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         Position, "oldest", writing.expired_is_new, ("clock-steps",)
     ),
     "dead letters are dropped": Mutant(
-        Publisher, "records", writing.without_dead_letters, ("broken-rows",)
+        producer.Writer, "commit", writing.without_dead_letters, ("broken-rows",)
     ),
     "the commit does not wait for its records": Mutant(
         producer.Writer, "_send", writing.do_not_await, ("doubtful",)

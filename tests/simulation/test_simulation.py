@@ -17,7 +17,7 @@ from simulation import mutants, runner
 from simulation.scenarios import SCENARIOS
 from simulation.weather import TWINS
 
-CORPUS = 30
+CORPUS = 20
 """Seeds of each scenario that are played every time."""
 
 FRESH_SECONDS = 150.0
