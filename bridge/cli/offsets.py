@@ -177,6 +177,7 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, say what follows.")] = False,
     source: one_source.Name = None,
     config: Config = None,
+    as_json: Json = False,
 ) -> int:
     """Let a source begin anew elsewhere; says what may come twice, and asks for --yes.
 
@@ -190,8 +191,14 @@ def reset(
             start = one_source.timestamp("--to, unless earliest or latest,", to)
     settings = load(config, "api", "kafka", "registry")
     chosen = one_source.chosen(settings, source)
-    for line in asyncio.run(_reset(settings, chosen, start, yes=yes)):
-        typer.echo(printable(line))
+    told = asyncio.run(_reset(settings, chosen, start, yes=yes))
+    if as_json:
+        say_json({"source": chosen.name, "to": start, "done": yes, "follows": told})
+    else:
+        for line in (f"source {chosen.name}", *told):
+            typer.echo(printable(line))
+        if yes:
+            typer.echo("done")
     if not yes:
         raise typer.BadParameter("nothing was changed: --yes does it")
     return EXIT_OK
@@ -202,8 +209,7 @@ async def _reset(
 ) -> list[str]:
     """Say what follows, and do it if asked to."""
     async with one_source.view(settings, source) as view:
-        told = [f"source {source.name}:", *consequences(await known(view), start)]
+        told = consequences(await known(view), start)
         if yes:
-            state = await begin_anew(view, start)
-            told.append(f"done: it begins at batch {state.batch}")
+            await begin_anew(view, start)
     return told

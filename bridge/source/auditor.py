@@ -11,12 +11,12 @@ from bridge.clock import SECOND, Clock, Micros
 from bridge.errors import ApiError, ApiRejected, BridgeError, InvalidId, RateLimited
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Event
-from bridge.source import audit, certificate, convert
+from bridge.source import audit, certificate, lists
 from bridge.source.certificate import Finding, Proof
 from bridge.source.checkpoint import Hole, Position
 from bridge.source.discovery import RunTable, finished
 from bridge.source.lateness import how_late, worst
-from bridge.source.reader import ApiList, Reader
+from bridge.source.reader import Reader
 from bridge.source.runs import RunSummary
 from bridge.source.sweep import BEGINNING, Found, Item
 from bridge.source.transaction import BATCH_ITEMS, Committer
@@ -253,13 +253,7 @@ class Auditor:
                 if isinstance(item.row, Event) and item.row.run_id == run_id:
                     items[item.digest] = item
 
-        listing = ApiList(
-            f"the events of run {run_id}",
-            lambda page, size: self._client.list_run_events(
-                mission_id, run_id, page=page, size=size
-            ),
-            convert.items,
-        )
+        listing = lists.of_run(self._client, mission_id, run_id)
         swept = await self._reader.whole(listing, found)
         return None if swept is None else sorted(items.values(), key=lambda item: item.at)
 

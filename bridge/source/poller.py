@@ -16,12 +16,12 @@ from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
 from bridge.config import SourceSettings
 from bridge.missions.client import MissionsClient
-from bridge.source import certificate, convert, lateness, rising, sweep
+from bridge.source import certificate, lateness, lists, rising, sweep
 from bridge.source.auditor import Auditor
 from bridge.source.certificate import Finding, Pass, Proof
 from bridge.source.checkpoint import Climb, Hole, Position
 from bridge.source.climb import climb as ascend
-from bridge.source.reader import ApiList, Otherwise, Reader
+from bridge.source.reader import Otherwise, Reader
 from bridge.source.sweep import BEGINNING, Found, Item, Link, Swept
 from bridge.source.transaction import BATCH_ITEMS, Committer
 
@@ -76,11 +76,7 @@ class Poller:
         self._committer = committer
         self._reader = reader
         self._auditor = auditor
-        self._feed = ApiList(
-            "the feed",
-            lambda page, size: client.list_events(page=page, size=size),
-            convert.items,
-        )
+        self._feed = lists.feed(client)
         self._lateness_max = round(settings.lateness_max * SECOND)
         self._deep_at = 0.0
         self._quiet = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bridge.clock import SECOND, Clock, Micros
@@ -13,7 +13,7 @@ from bridge.kafka.consumer import Received, read_partition
 from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Page
-from bridge.source import convert, lateness
+from bridge.source import lateness, lists
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.enrich import MissionIndex
 from bridge.source.publish import Publisher
@@ -70,23 +70,11 @@ class View:
     @property
     def feed(self) -> ApiList:
         """The list of all events."""
-        return ApiList(
-            "the feed",
-            _patient(lambda page, size: self.client.list_events(page=page, size=size)),
-            convert.items,
-        )
+        return _patient(lists.feed(self.client))
 
     def run_list(self, mission_id: str, run_id: str) -> ApiList:
         """Return a run's own list of events."""
-        return ApiList(
-            f"the events of run {run_id}",
-            _patient(
-                lambda page, size: self.client.list_run_events(
-                    mission_id, run_id, page=page, size=size
-                )
-            ),
-            convert.items,
-        )
+        return _patient(lists.of_run(self.client, mission_id, run_id))
 
     async def read(
         self, listing: ApiList, low: Micros, found: Callable[[Found], Awaitable[None]]
@@ -132,17 +120,15 @@ class View:
         )
 
 
-def _patient(
-    fetch: Callable[[int, int], Awaitable[Page[Any]]],
-) -> Callable[[int, int], Awaitable[Page[Any]]]:
-    """Ask again where the rate limit refuses: the budget waits for as long as the answer says."""
+def _patient(listing: ApiList) -> ApiList:
+    """Let a list be asked again where the rate limit refuses: the budget waits meanwhile."""
 
-    async def patiently(page: int, size: int) -> Page[Any]:
+    async def fetch(page: int, size: int) -> Page[Any]:
         for _ in range(PATIENCE):
             try:
-                return await fetch(page, size)
+                return await listing.fetch(page, size)
             except RateLimited:
                 continue
-        return await fetch(page, size)
+        return await listing.fetch(page, size)
 
-    return patiently
+    return replace(listing, fetch=fetch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 from aiokafka import TopicPartition
 from source_bench import LAYOUT, Bench
@@ -84,3 +85,13 @@ async def test_what_happened_before_a_source_began_need_not_be_there() -> None:
     report = await compared(bench)
     assert report.differences == []
     assert (report.counts.before_start, report.counts.records) == (300, 2)
+
+
+async def test_a_rate_limit_is_waited_for() -> None:
+    bench = await at_work()
+    refusals = iter(range(8))
+    refused = httpx.Response(429, headers={"Retry-After": "20"}, json={"errors": []})
+    bench.api.script = lambda _: refused if next(refusals, None) is not None else None
+    before = bench.clock.monotonic()
+    assert (await compared(bench)).counts.shown == 300
+    assert bench.clock.monotonic() > before + 8 * 20 * 0.9

@@ -256,6 +256,10 @@ async def test_dead_letters_count_as_published() -> None:
     made = await repaired(bench)
     assert made.state.seen.keys() == before.seen.keys()
     assert made.state.runs.keys() == {run for run, one in before.runs.items() if one.count}
+    for run, one in made.state.runs.items():
+        there = before.runs[run]
+        assert (one.count, one.digest) == (there.count, there.digest)
+        assert one.newest == there.newest, "a dead letter makes no event late"
     bench.start()
     await bench.later(2000)
     assert bench.topics.letters() == letters
