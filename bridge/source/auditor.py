@@ -18,7 +18,7 @@ from bridge.source.discovery import RunTable, finished
 from bridge.source.lateness import how_late, worst
 from bridge.source.reader import Reader
 from bridge.source.runs import RunSummary
-from bridge.source.sweep import BEGINNING, Found, Item
+from bridge.source.sweep import Found, Item
 from bridge.source.transaction import BATCH_ITEMS, Committer
 
 AT_ONCE: Final = 20
@@ -86,10 +86,10 @@ class Auditor:
         self._may_go_on = may_go_on
         self._interval = interval
         self._table = table
-        self._discover_at: Micros = BEGINNING
+        self._discover_at = 0.0
         self._told: set[tuple[bytes, int]] = set()
         self._repair: _Repair | None = None
-        self._repair_at: Micros = BEGINNING
+        self._repair_at = 0.0
         self._lateness: Micros = 0
 
     def mutations(self, items: Collection[Item]) -> list[Finding]:
@@ -115,12 +115,14 @@ class Auditor:
         """
         now, self._lateness = proof.server_time, proof.lateness
         hole = self._committer.state.position.hole
-        repairs = hole is not None and self._repair is None and now >= self._repair_at
-        if (repairs or now >= self._discover_at) and not await self._discover(proof, now):
+        # Dates step; how long ago the last round was, our own clock knows.
+        here = self._clock.monotonic()
+        repairs = hole is not None and self._repair is None and here >= self._repair_at
+        if (repairs or here >= self._discover_at) and not await self._discover(proof):
             return False
         if repairs and hole is not None:
             self._repair = _Repair(hole, self._table.readable())
-            self._repair_at = now + self._interval
+            self._repair_at = here + self._interval / SECOND
             self._table.hurry(self._repair.waiting, now)
         failures = 0
         work = _Work(proof)
@@ -135,7 +137,7 @@ class Auditor:
         telemetry.audits_waiting(self._committer.state.source, self._table.waiting(now))
         return failures < FAILURES and self._table.next(now) is not None
 
-    async def _discover(self, proof: Proof, now: Micros) -> bool:
+    async def _discover(self, proof: Proof) -> bool:
         """Look which runs there are; False if that is not known now, then audits wait."""
         try:
             if not await self._table.discover(proof):
@@ -146,7 +148,7 @@ class Auditor:
             telemetry.dependency_away("api", str(error), of="the list of runs")
             return False
         telemetry.dependency_back("api", of="the list of runs")
-        self._discover_at = now + self._interval
+        self._discover_at = self._clock.monotonic() + self._interval / SECOND
         return True
 
     async def _try(self, run: str, now: Micros, work: _Work) -> bool:
