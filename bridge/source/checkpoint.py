@@ -32,6 +32,11 @@ class Climb:
     began: Micros
     until: Micros = BEGINNING
 
+    @property
+    def top(self) -> Micros:
+        """What is newer than this is left to the polls beside it, and to the sweep after it."""
+        return max(self.began, self.until)
+
 
 @dataclass(frozen=True, slots=True)
 class Hole:

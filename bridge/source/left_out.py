@@ -106,7 +106,7 @@ def _not_known(account: Account, at: Micros) -> str:
     climb, frontier = position.climb, position.frontier
     if position.floor is not None and at < position.floor:
         return f"it is older than {utc(position.floor)}, where the source was told to begin"
-    if climb is not None and climb.low <= at <= max(climb.began, climb.until):
+    if climb is not None and climb.low <= at <= climb.top:
         height = "at the end of the feed" if climb.low == BEGINNING else f"at {utc(climb.low)}"
         return f"a climb is {height} and has not reached it yet"
     if position.kept_from is not None and at < position.kept_from:

@@ -269,7 +269,7 @@ class Poller:
 
         self._tail_at = self._clock.monotonic() + self._settings.poll_interval
         before = self.checkpoint.position, self.checkpoint.batch
-        steps = up(climb.low, climb.began, reader.largest, total, climb.until)
+        steps = up(climb.low, climb.began, reader.largest, total, climb.top)
         swept = await reader.drive(self._feed, steps, found, tail)
         if swept is None:
             await self._commit_group(group, climb)
@@ -296,15 +296,15 @@ class Poller:
         """
         reader, seen = self._reader, self.checkpoint.seen
         if reader.rising:
-            steps = rising.top(climb.until, reader.largest, seen.__contains__, self._end)
+            steps = rising.top(climb.top, reader.largest, seen.__contains__, self._end)
         else:
-            steps = sweep.forward(climb.until, reader.largest, seen.__contains__, deep=False)
+            steps = sweep.forward(climb.top, reader.largest, seen.__contains__, deep=False)
         swept = await reader.drive(self._feed, steps)
         if swept is None or swept.backlog or not swept.is_sorted:
             return
         self._end = swept.total
-        items = [item for item in swept.items if item.at > climb.until]
-        proof = _proven(self._proof("shallow", climb.until, swept.server_time), swept)
+        items = [item for item in swept.items if item.at > climb.top]
+        proof = _proven(self._proof("shallow", climb.top, swept.server_time), swept)
         await self._committer.commit_all(items, self.checkpoint.position, proof)
 
     def _proof(self, kind: Pass, stop: Micros, server_time: Micros) -> Proof:

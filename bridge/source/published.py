@@ -7,7 +7,6 @@ from aiokafka import TopicPartition
 from bridge.clock import Micros
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import log_bounds, read_partition
-from bridge.kafka.partition import murmur2
 from bridge.source.publish import Layout
 from bridge.source.record_headers import REPLAY, digest_of, headers_of
 
@@ -17,15 +16,14 @@ async def published(
 ) -> set[bytes] | None:
     """Return the digests of a run's events, dead letters included.
 
-    None if the log of its partition does not reach back to `since`, the time of its oldest event:
-    what is not there may have been deleted by retention. Raises KafkaAway.
+    All partitions are read: once there may have been fewer. None if the log of one does not reach
+    back to `since`, the time of the run's oldest event: what is not there may have been deleted by
+    retention. Raises KafkaAway.
     """
     key = run_id.encode()
     found: set[bytes] = set()
-    places = (
-        (layout.events, murmur2(key, layout.event_partitions)),
-        (layout.dead_letters, 0),
-    )
+    places = [(layout.events, number) for number in range(layout.event_partitions)]
+    places.append((layout.dead_letters, 0))
     for topic, partition in places:
         begin, _ = await log_bounds(kafka, TopicPartition(topic, partition), timeout=timeout)
         # What retention has emptied holds no record that could say how far it reaches back.
