@@ -80,7 +80,7 @@ def test_fresh_stories_end_well() -> None:
 @pytest.mark.parametrize("scenario", ["takeover"])
 def test_the_same_seed_tells_the_same_story(scenario: str) -> None:
     told = [_told(scenario, 7, hash_seed) for hash_seed in ("1", "2")]
-    assert len(told[0].splitlines()) > 50
+    assert len(told[0].splitlines()) > 30
     assert told[0] == told[1]
 
 
