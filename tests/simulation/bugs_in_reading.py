@@ -99,6 +99,10 @@ def each_date_is_believed(original: Original) -> Original:
     return observe
 
 
+def without_bound(_: Original) -> Original:
+    return lambda _self, _at: None
+
+
 def stop_at_the_frontier(_: Original) -> Original:
     def _stop(self: Any) -> Any:
         position = self.checkpoint.position

@@ -71,7 +71,11 @@ MUTANTS: Final[dict[str, Mutant]] = {
         climb._Climb, "through_ties", reading.one_pass_over_ties, ("long-shuffled-ties",)
     ),
     "the frontier follows one event": Mutant(
-        sweep, "newest_not_beyond", reading.the_newest_of_all, ("future",)
+        sweep,
+        "newest_not_beyond",
+        reading.the_newest_of_all,
+        ("future",),
+        also=((ServerClock, "bound", reading.without_bound),),
     ),
     "the frontier is our own clock": Mutant(
         Poller, "_ahead", reading.the_clock_is_the_frontier, ("crashes",)
@@ -93,7 +97,10 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "observe",
         reading.each_date_is_believed,
         ("wrong-dates",),
-        also=((ServerClock, "step", lambda _: 0),),
+        also=(
+            (ServerClock, "step", lambda _: 0),
+            (ServerClock, "bound", reading.without_bound),
+        ),
     ),
     "a page that failed is taken for empty": Mutant(
         Reader, "_read", reading.failures_are_empty_pages, ("half-deaf",)

@@ -42,7 +42,7 @@ class Truth:
     converted, by a word that only they contain. `prompt` are those of the expected that appeared
     within the lateness window, where the watermark speaks of them; `finished` are runs that must be
     sealed, `edited` events that came again with other content. What is older than `floor` is not
-    wanted.
+    wanted; gaps older than `repaired` are closed.
     """
 
     expected: Mapping[Name, Event]
@@ -51,6 +51,7 @@ class Truth:
     finished: Mapping[str, Micros]
     edited: Set[Name]
     floor: Micros
+    repaired: Micros
     now: Micros
 
 
@@ -78,7 +79,7 @@ def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verd
         *oracle_audit.count_up(told, len(events) + len(letters)),
         *oracle_audit.seals(told, [*records, *letters]),
         *oracle_audit.unsealed(told, truth.finished, truth.now),
-        *oracle_audit.gaps(told),
+        *oracle_audit.gaps(told, truth.repaired),
         *oracle_audit.mutations(told, truth.edited),
         *oracle_audit.watermark(told, commits, truth.prompt),
     ]

@@ -163,5 +163,6 @@ def _truth(stage: Stage) -> Truth:
         finished={run: at for run, at in finished.items() if at is not None and scenario.seals},
         edited=stage.sky.edited,
         floor=floor,
+        repaired=wall(stage.loop) - seconds(scenario.audits + 4 * scenario.lateness),
         now=wall(stage.loop),
     )
