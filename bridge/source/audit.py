@@ -7,7 +7,7 @@ audit interval, once the lateness window has passed since their end, and once a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,15 +44,23 @@ def listing_of(items: Sequence[Item], at: Micros) -> Listing:
     return Listing(len(items), fold(item.digest for item in items), at)
 
 
-def sort_out(items: Sequence[Item], seen: Mapping[bytes, int], *, oldest: Micros) -> Sorted:
-    """Sort the items of a run's list by what is known of each; `oldest`: older digests expired."""
+def sort_out(
+    items: Sequence[Item],
+    seen: Mapping[bytes, int],
+    *,
+    oldest: Micros,
+    is_dated: Callable[[Item], bool],
+) -> Sorted:
+    """Sort the items of a run's list by what is known of each; `oldest`: older digests expired.
+
+    One that is not dated took the time of its neighbour, which was another one in the feed: nobody
+    can tell whether its digest is expired.
+    """
     known = [item for item in items if item.digest in seen]
     unknown = [item for item in items if item.digest not in seen]
-    return Sorted(
-        known,
-        [item for item in unknown if item.at >= oldest],
-        [item for item in unknown if item.at < oldest],
-    )
+    new = [item for item in unknown if item.at >= oldest and is_dated(item)]
+    expired = [item for item in unknown if item.at < oldest or not is_dated(item)]
+    return Sorted(known, new, expired)
 
 
 def accounts_for(summary: RunSummary, found: Sorted) -> bool:

@@ -74,6 +74,11 @@ def moment(text: str | None) -> Micros | None:
         return None
 
 
+def is_dated(item: Item) -> bool:
+    """Whether an item's time is its own, and not its neighbour's."""
+    return isinstance(item.row, Event) and moment(item.row.timestamp) is not None
+
+
 def checksum(row: Event | Malformed) -> int:
     """Return a CRC-32 of a row's documented fields, never 0; null is the same as absent.
 
