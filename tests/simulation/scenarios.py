@@ -34,7 +34,7 @@ class Scenario:
     """How long it goes on after that, at least."""
     audits: float = 200.0
     """Seconds between two audits of a live run."""
-    requests: int = 2000
+    requests: int = 4000
     """More than so many are a livelock."""
     seals: bool = False
     """Every run that ended must be sealed in the end."""
@@ -354,5 +354,6 @@ SCENARIOS: dict[str, Scenario] = {
         behaviour={"granularity": 1, "shuffle_ties": True, "filter_after_limit": True},
         faults=({"kind": "status", "status": 503, "probability": 0.02},),
         share=0.4,
+        requests=8000,
     ),
 }
