@@ -97,13 +97,18 @@ class Position:
         return BEGINNING if self.frontier is None else self.frontier - keep
 
     def complete_until(self, lateness: Micros) -> Micros | None:
-        """Return the watermark: up to it, all that the lists show is published; None: not known."""
-        marks = [] if self.frontier is None else [self.frontier - lateness]
+        """Return the watermark: up to it, all that the lists show is published; None: not known.
+
+        Nothing is known before the first sweep is over: what fell off the feed stands in the runs.
+        """
+        if self.frontier is None:
+            return None
+        marks = [self.frontier - lateness]
         if self.climb is not None:
             marks.append(min(self.climb.low, self.climb.began) - lateness)
         if self.hole is not None:
             marks.append(self.hole.low - 1)
-        until = min(marks, default=BEGINNING)
+        until = min(marks)
         return None if until < 0 else until
 
 
