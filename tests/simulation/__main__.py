@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 from functools import partial
 
@@ -23,7 +22,7 @@ def main() -> int:
     names = asked.scenario or list(SCENARIOS)
     if asked.trace:
         return _trace(names, asked.seed or 0)
-    seed = secrets.randbelow(10**9) if asked.seed is None else asked.seed
+    seed = runner.fresh_seed() if asked.seed is None else asked.seed
     seeds = asked.seeds
     if seeds is None and asked.minutes is None:
         seeds = 1 if asked.seed is not None else 100
