@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from itertools import count, islice
 
 import structlog
+from support import brokers
 
 from bridge.clock import Clock
 from simulation.scenarios import SCENARIOS
 from simulation.story import Outcome, play
-from support import brokers
 
 PORTION = 10
 """Stories that a worker plays before it reports."""
