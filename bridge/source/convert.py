@@ -39,13 +39,17 @@ def items(
     """Return the rows of a page as items; None where a full page has no usable timestamp at all.
 
     A row without one takes that of its neighbour: the feed's order says about when it happened,
-    and it must keep its place. Where no row has one, all take `otherwise`.
+    and it must keep its place. Where no row has one, all take `otherwise` on the first page; on
+    others they are passed over, as nothing says where they belong: another window shows them with
+    neighbours.
     """
     times = [_time(row) for row in rows]
     known = next((time for time in times if time is not None), None)
     if known is None:
         if rows and len(rows) == ask.size:
             return None
+        if ask.page > 1:
+            return ()
         known = otherwise
     placed: list[Item] = []
     for row, time in zip(rows, times, strict=True):

@@ -195,10 +195,9 @@ class Reader:
     ) -> None:
         """Turn round when the list is sorted the other way; one that does both is not sorted.
 
-        A first page of equal timestamps does not say: then the last one is looked at.
+        A first page of few timestamps does not say: then the last one is looked at.
         """
-        times = {item.at for item in items}
-        if len(times) > 1:
+        if len({item.at for item in items}) >= rising.ENOUGH:
             self._sure = True
             upwards = items if not self.rising else items[::-1]
             if self._turned < 3 and rising.is_rising(upwards):
@@ -207,12 +206,12 @@ class Reader:
             last = Ask(-(-total // ask.size), ask.size)
             self.requests += 1
             page = await listing.fetch(last.page, last.size)
-            others = listing.items(page.items, last, items[0].at) or ()
-            at = max((item.at for item in others), default=items[0].at)
-            if at != items[0].at:
-                self._sure = True
-                if (at > items[0].at) is not self.rising:
-                    self._turn(rising=not self.rising)
+            others = listing.items(page.items, last, items[0].at) or items
+            newer = min(item.at for item in others) > max(item.at for item in items)
+            older = max(item.at for item in others) < min(item.at for item in items)
+            self._sure = newer or older
+            if self._sure and newer is not self.rising:
+                self._turn(rising=newer)
 
     def _turn(self, *, rising: bool) -> None:
         self._turned += 1

@@ -31,14 +31,21 @@ QUIET = 8
 another order each time."""
 
 
+ENOUGH = 4
+"""Different timestamps that it takes to tell the order of a list."""
+
+
 class _NoLinks(Exception):
     """The list is not sorted oldest first, or its windows do not link."""
 
 
 def is_rising(items: Sequence[Item]) -> bool:
-    """Whether items are sorted oldest first, and not newest first at the same time."""
+    """Whether items are sorted oldest first, and are enough to say so.
+
+    Two or three prove nothing: one of them may show a time that is not its own.
+    """
     times = [item.at for item in items]
-    return times == sorted(times) and len(set(times)) > 1
+    return times == sorted(times) and len(set(times)) >= ENOUGH
 
 
 def top(stop: Micros, largest: int, known: Callable[[bytes], bool], total: int) -> Reading[Swept]:
