@@ -204,3 +204,10 @@ def test_a_dead_letter_carries_what_was_received() -> None:
         "timestamp": "yesterday",
         "surprise": 1,
     }
+
+
+def test_rows_without_any_date_count_where_the_list_begins_and_nowhere_else() -> None:
+    """In the middle of a filtered list nothing says where they belong."""
+    lost = [event(timestamp="soon")]
+    assert len(convert.items(lost, Ask(1, 50), NOON) or ()) == 1
+    assert convert.items(lost, Ask(7, 50), NOON) == ()

@@ -26,7 +26,7 @@ from bridge.source.transaction import BATCH_ITEMS
 NOW = 1_773_057_600 * SECOND
 ORIGIN = "https://api.example.test/v2/ai/missions"
 LAYOUT = Layout.of(Settings(), "default", events=6, checkpoints=3)
-ASK = Ask(3, 1000)
+ASK = Ask(1, 1000)
 PROOF = Proof("deep", 7, NOW, BEGINNING, 900 * SECOND, links=(Link(ASK, 3, NOW, NOW, "top"),))
 
 
@@ -81,7 +81,7 @@ def test_an_event_is_a_cloud_event_on_the_partition_of_its_run() -> None:
         "ce_type": "com.telnyx.mission.event.tool_call",
         "ce_time": "2026-03-09T12:00:00.132341Z",
         "ce_subject": run_id,
-        "bridge_origin": "source=default;batch=1;sweep=7;pass=deep;page=3;size=1000",
+        "bridge_origin": "source=default;batch=1;sweep=7;pass=deep;page=1;size=1000",
     }
     value = decode(EVENTS, record.value)
     assert (value["event_id"], value["mission_id"]) == ("event-1", "mission-1")
@@ -119,7 +119,7 @@ def test_a_sweep_leaves_a_certificate() -> None:
     sweep = told["sweep"]
     assert (sweep["pass"], sweep["number"], sweep["published"]) == ("deep", 7, 2)
     assert sweep["windows"] == [
-        {"page": 3, "size": 1000, "items": 3, "newest": NOW, "oldest": NOW, "link": "top"}
+        {"page": 1, "size": 1000, "items": 3, "newest": NOW, "oldest": NOW, "link": "top"}
     ]
 
 
