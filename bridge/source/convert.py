@@ -5,32 +5,16 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from bridge.clock import Micros
 from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed, Run
+from bridge.missions.timestamps import micros, moment
 from bridge.source.checkpoint import Fresh
 from bridge.source.segment import digest
 from bridge.source.sweep import Ask, Item
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def micros(text: str) -> Micros:
-    """Return an RFC 3339 timestamp as microseconds; without a zone it is taken for UTC.
-
-    Digits beyond the sixth are cut off. Raises InvalidRecord("bad_timestamp").
-    """
-    try:
-        moment = datetime.fromisoformat(text.upper())
-    except ValueError as error:
-        raise InvalidRecord("bad_timestamp", f"{text[:64]!r} is no date-time") from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def items(
@@ -68,14 +52,6 @@ def runs(rows: Sequence[Run], ask: Ask, otherwise: Micros) -> tuple[Item, ...] |
         Item(otherwise if at is None else at, digest(row.run_id, ""), row.run_id, row, ask=ask)
         for row, at in zip(rows, times, strict=True)
     )
-
-
-def moment(text: str | None) -> Micros | None:
-    """Return a timestamp as microseconds; None for none, and for text that is none."""
-    try:
-        return None if text is None else micros(text)
-    except InvalidRecord:
-        return None
 
 
 def is_dated(item: Item) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from bridge.clock import Micros
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Run
+from bridge.missions.timestamps import moment
 from bridge.source import audit, convert
 from bridge.source.certificate import Proof
 from bridge.source.enrich import MissionIndex
@@ -29,7 +30,7 @@ def finished(run: Run) -> Micros | None:
     """Return when a run ended; None while it is live."""
     if run.status not in ENDED:
         return None
-    times = (convert.moment(text) for text in (run.finished_at, run.updated_at, run.started_at))
+    times = (moment(text) for text in (run.finished_at, run.updated_at, run.started_at))
     return next((at for at in times if at is not None), 0)
 
 
@@ -127,7 +128,7 @@ class RunTable:
         known = state.runs.get(name)
         self._index.note(run)
         if known is None:
-            started = convert.moment(run.started_at)
+            started = moment(run.started_at)
             if started is not None and started < stop:
                 return  # closed long ago, and on the page by chance
             if ended is not None and ended < state.position.counted_from:

@@ -10,7 +10,7 @@ from bridge.clock import Micros
 from bridge.errors import InvalidRecord
 from bridge.kafka.consumer import Received
 from bridge.missions import jsontext
-from bridge.source import convert
+from bridge.missions.timestamps import moment
 from bridge.source.record_headers import DIGEST, REPLAY, digest_of, headers_of, origin_in
 from bridge.source.segment import digest
 
@@ -73,7 +73,7 @@ def _dead_letter(
         name,
         (record.key or b"").decode(errors="replace"),
         event_id if isinstance(event_id, str) else "",
-        convert.moment(time) if isinstance(time, str) else None,
+        moment(time) if isinstance(time, str) else None,
         source,
         replay,
         None,

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from bridge.clock import Micros
 from bridge.dev.feed import Event
 from bridge.errors import StateError
+from bridge.missions.timestamps import micros
 from bridge.source import checkpoint_records as state
 from bridge.source.checkpoint import Checkpoint
-from bridge.source.convert import micros
 from simulation import oracle_audit
 from simulation.brokers import Brokers, Written
 from simulation.oracle_audit import Name, Told

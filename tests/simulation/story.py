@@ -9,7 +9,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from bridge.source.convert import moment
+from bridge.missions.timestamps import moment
 from bridge.source.sweep import BEGINNING
 from simulation.group import Group
 from simulation.oracle import Truth, Verdict, judge

@@ -19,8 +19,8 @@ from bridge.dev.simulator import Simulator
 from bridge.kafka.producer import Record
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
+from bridge.missions.timestamps import micros
 from bridge.source import checkpoint_records as state
-from bridge.source import convert
 from bridge.source.assembly import assembled
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.enrich import MissionIndex
@@ -281,7 +281,7 @@ class Bench:
         for event in published:
             there = expected.get(event["event_id"])
             if there is not None:
-                assert event["timestamp"] == convert.micros(there["timestamp"])
+                assert event["timestamp"] == micros(there["timestamp"])
                 assert event["run_id"] == there["run_id"]
             before = newest.get(event["run_id"], BEGINNING)
             assert event["late"] == (before > event["timestamp"])

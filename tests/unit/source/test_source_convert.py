@@ -15,6 +15,7 @@ from bridge.clock import SECOND, Micros
 from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed
+from bridge.missions.timestamps import micros
 from bridge.source import convert
 from bridge.source.checkpoint import Fresh
 from bridge.source.segment import digest
@@ -72,7 +73,7 @@ def record(row: Event | Malformed, *, late: bool = False) -> dict[str, Any]:
     ],
 )
 def test_a_timestamp_is_microseconds_utc(text: str, expected: int) -> None:
-    assert convert.micros(text) == expected
+    assert micros(text) == expected
 
 
 @given(
@@ -82,7 +83,7 @@ def test_a_timestamp_is_microseconds_utc(text: str, expected: int) -> None:
 def test_a_timestamp_keeps_every_microsecond_in_every_zone(naive: datetime, minutes: int) -> None:
     moment = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    assert convert.micros(moment.isoformat()) == since // timedelta(microseconds=1)
+    assert micros(moment.isoformat()) == since // timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_timestamp_keeps_every_microsecond_in_every_zone(naive: datetime, minu
 )
 def test_what_is_no_timestamp_is_refused(text: str) -> None:
     with pytest.raises(InvalidRecord) as caught:
-        convert.micros(text)
+        micros(text)
     assert caught.value.reason == "bad_timestamp"
 
 

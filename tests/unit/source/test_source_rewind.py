@@ -14,7 +14,7 @@ from support import fake_kafka
 from bridge.clock import SECOND, Micros
 from bridge.errors import StateError
 from bridge.kafka.partition import murmur2
-from bridge.source import convert
+from bridge.missions.timestamps import micros
 from bridge.source.record_headers import headers_of
 from bridge.source.repair import repair
 from bridge.source.reset import Start, consequences, known, reset
@@ -32,7 +32,7 @@ def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def since(bench: Bench, low: Micros) -> list[str]:
     """The events that the API has since a time, oldest first."""
-    events = [(convert.micros(one["timestamp"]), one["event_id"]) for one in bench.api.events()]
+    events = [(micros(one["timestamp"]), one["event_id"]) for one in bench.api.events()]
     return [event_id for at, event_id in sorted(events) if at >= low]
 
 
@@ -67,7 +67,7 @@ async def test_deletions_meanwhile_do_not_hide_the_boundary() -> None:
     bench.api.simulator.control("faults", drift)
     found = await locate(bench.view(), HALF)
     alive = [one for one in bench.api.events() if one["deleted_at"] is None]
-    left = sum(convert.micros(one["timestamp"]) >= HALF for one in alive)
+    left = sum(micros(one["timestamp"]) >= HALF for one in alive)
     assert 0 < left < len(since(bench, HALF))
     assert found.events == left
 
