@@ -145,11 +145,15 @@ class CommandSettings(Branch):
     max_starts_per_minute: int = setting(
         60, "Runs started in any minute at most: a run places calls and costs money.", ge=1
     )
-    on_doubt: kinds.OnDoubt = setting(
-        "strict", "When nobody can know whether a request was carried out: strict never repeats it."
+    on_doubt: Literal["strict", "resolve"] = setting(
+        "strict",
+        "What becomes of a request without a clear answer whose effect is not found: `strict` says"
+        " IN_DOUBT, `resolve` makes it again, which does it twice if the first comes very late.",
     )
     settle: float = setting(
-        35.0, "Seconds after which a request without answer is taken to be over.", gt=0
+        35.0,
+        "Seconds between two looks that prove that a request had no effect: it is over by then.",
+        gt=0,
     )
     concurrency: int = setting(32, "Commands carried out at the same time.", ge=1, le=1000)
     partitioner: Literal["murmur2", "crc32", "any"] = setting(

@@ -183,12 +183,6 @@ def _missions(value: object) -> object:
     return frozenset(missions)
 
 
-def _resolve_comes_later(value: object) -> object:
-    if value == "resolve":
-        raise ValueError("this version does not resolve ambiguous answers yet; use strict")
-    return value
-
-
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -210,7 +204,6 @@ TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,200}$
 SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Verbs = Annotated[frozenset[str], BeforeValidator(_verbs)]
 Missions = Annotated[frozenset[str] | None, BeforeValidator(_missions)]
-OnDoubt = Annotated[Literal["strict"], BeforeValidator(_resolve_comes_later)]
 SecurityProtocol = Annotated[
     Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)
 ]

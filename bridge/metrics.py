@@ -167,6 +167,23 @@ command_seconds = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300),
     registry=METRICS,
 )
+commands_in_doubt = Gauge(
+    "bridge_commands_in_doubt",
+    "Commands whose request had no clear answer and whose effect is looked for.",
+    registry=METRICS,
+)
+doubts_settled = Counter(
+    "bridge_command_doubts_settled",
+    "Requests without a clear answer, by verb and what looking for the effect showed: found, absent"
+    " (and then repeated), in_doubt.",
+    ["verb", "outcome"],
+    registry=METRICS,
+)
+carried_out_twice = Counter(
+    "bridge_commands_carried_out_twice",
+    "Commands of which the API shows more than one effect.",
+    registry=METRICS,
+)
 failures = Counter(
     "bridge_dependency_failures",
     "Failed tries to use a dependency (api, api key, kafka, registry).",

@@ -275,6 +275,23 @@ def command_finished(verb: str, status: str, seconds: float) -> None:
     _log.debug("command_finished", verb=verb, status=status, seconds=round(seconds, 3))
 
 
+def commands_in_doubt(count: int) -> None:
+    """Show how many commands' effects are looked for."""
+    metrics.commands_in_doubt.set(count)
+
+
+def doubt_settled(verb: str, outcome: Literal["found", "absent", "in_doubt"]) -> None:
+    """Count a request without a clear answer that was looked into."""
+    metrics.doubts_settled.labels(verb, outcome).inc()
+    _log.info("doubt_settled", verb=verb, outcome=outcome)
+
+
+def carried_out_twice(command_id: str, others: tuple[str, ...]) -> None:
+    """Count and log a command that the API carried out more than once."""
+    metrics.carried_out_twice.inc()
+    _log.error("carried_out_twice", command_id=command_id, others=others)
+
+
 def readiness(*, ready: bool, reason: str) -> None:
     """Show readiness and log each change of it."""
     metrics.ready.set(ready)

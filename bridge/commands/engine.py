@@ -19,9 +19,9 @@ from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.clock import Clock
 from bridge.commands.decoder import Decoder
-from bridge.commands.execution import Shared
 from bridge.commands.journal import Journal
 from bridge.commands.partition import Partition
+from bridge.commands.shared import Shared
 from bridge.config import Settings
 from bridge.errors import Fenced, KafkaAway
 from bridge.health import Health

@@ -2,37 +2,36 @@
 
     gate open -> slot -> turn to launch -> not expired, fuse -> INTENT durable -> request
          ^                                                                          |
-         '--- wait <--- WITHDRAWN durable <--- surely not carried out --------------+--> outcome
+         |--- wait <--- WITHDRAWN durable <--- surely not carried out --------------|
+         |--- wait <--- DOUBT durable, told <--- look for the effect <--- unclear --|
+         '--- repeat <--- WITHDRAWN durable <--- surely absent <---'                '--> outcome
 
 Nothing but the request and the two records around it happens while a slot is held: what waits for
-the API, the key or the fuse does not keep others from going on.
+the API, the key, the fuse or a settle time does not keep others from going on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from bridge import telemetry
-from bridge.clock import SECOND, Clock
-from bridge.commands import policy, verbs
-from bridge.commands.decoder import Decoder
+from bridge.clock import SECOND
+from bridge.commands import judgement, model, policy, sight, verbs
 from bridge.commands.journal import Journal
-from bridge.commands.model import Command, Entry, Kind, Outcome, Verb
-from bridge.commands.verbs import KeyRefused, Later, LookAtRun, Settled
-from bridge.config import Settings
+from bridge.commands.judgement import KeyRefused, Later, LookAtState, Settled, Unclear
+from bridge.commands.model import Command, Doubt, Entry, Kind, Outcome, Verb
+from bridge.commands.resolution import MOST_ATTEMPTS, REPEAT, Repeat, Wait, Watch, repeats
+from bridge.commands.shared import Launch, Shared
+from bridge.commands.sight import Effect, Nothing, Sight
 from bridge.errors import AccessError, ApiError, ApiRejected, InvalidId
-from bridge.missions.access import AccessGate
-from bridge.missions.client import MissionsClient
-
-GUARD = 5.0
-"""Seconds from the making of an intent to its request's first byte; later it must not leave. A new
-owner counts on it: what a frozen predecessor announced is then either on its way or never sent."""
 
 _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_AFTER_CRASH = "the bridge announced the request and stopped before it recorded an answer"
+_LOOKING = "it is not seen yet and still looked for, a final result follows"
+_ANSWERS = (ApiError, AccessError, ApiRejected, InvalidId)
 
 
 class Stale(Exception):
@@ -46,52 +45,7 @@ class Hold:
     seconds: float
 
 
-Step = Settled | Later | KeyRefused | Hold
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What all partitions of a process share.
-
-    `slots` bound the commands between intent and answer, `launches` those between intent and first
-    byte: about a second's worth of the rate budget, so that no intent grows stale in its queue.
-    `api_away` has the reasons of commands that wait for the API, by command_id.
-    """
-
-    client: MissionsClient
-    gate: AccessGate
-    decoder: Decoder
-    clock: Clock
-    rules: policy.Rules
-    fuse: policy.Fuse
-    slots: asyncio.Semaphore
-    launches: asyncio.Semaphore
-    guard: float
-    results: Counter[str] = field(default_factory=Counter)
-    api_away: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        client: MissionsClient,
-        gate: AccessGate,
-        decoder: Decoder,
-        clock: Clock,
-    ) -> Shared:
-        """Make it from the settings. Below 2 requests a second the guard allows for the queue."""
-        commands, rate = settings.commands, settings.api.rate
-        return cls(
-            client=client,
-            gate=gate,
-            decoder=decoder,
-            clock=clock,
-            rules=policy.Rules.of(commands),
-            fuse=policy.Fuse(commands.max_starts_per_minute),
-            slots=asyncio.Semaphore(commands.concurrency),
-            launches=asyncio.Semaphore(max(1, int(rate))),
-            guard=max(GUARD, 10 / rate),
-        )
+Step = Settled | Later | KeyRefused | Unclear | Hold
 
 
 class Execution:
@@ -109,61 +63,90 @@ class Execution:
         self._journal = journal
         self._stop = stop
         self._command = command
+        self._verb = Verb(command.type)
+        self._doubt = entry.doubt or Doubt(_AFTER_CRASH)
+        self._watch: Watch | None = None
+        if entry.is_open:
+            self._watch = Watch(journal.since, shared.settle)
         self.entry = entry
 
     async def run(self) -> Outcome | None:
-        """Return the outcome, or None if `stop` was set first: then the ledger has no open intent.
+        """Return the outcome, or None if `stop` was set first: the ledger says how far it came.
 
         Raises Overtaken (decide anew) and what ended the journal.
         """
-        tries = 0
+        shared, tries = self._shared, 0
         try:
-            while await self._shared.gate.wait_open(self._stop):
-                step = await self._attempt()
+            while await shared.gate.wait_open(self._stop):
+                step = await (self._attempt() if self._watch is None else self._search(self._watch))
                 match step:
                     case Settled(outcome):
                         return outcome
                     case Hold(seconds):
                         await self._pause(seconds)
+                    case Unclear(doubt):
+                        self._doubt = replace(doubt, told=self._doubt.told)
+                        self._watch = Watch(shared.clock.monotonic(), shared.settle)
                     case KeyRefused(error):
                         if (refusal := await self._refused(error)) is not None:
                             return refusal
                     case Later(reason, wait, counts):
                         tries += 1
                         if counts:  # a 429 is no absence
-                            self._shared.api_away[self._command.command_id] = reason
+                            shared.api_away[self._command.command_id] = reason
                             telemetry.dependency_away("api", reason, of="commands")
                         await self._pause(_backoff(tries) if wait is None else wait)
             return None
         finally:
-            self._shared.api_away.pop(self._command.command_id, None)
+            shared.api_away.pop(self._command.command_id, None)
+            shared.note_doubt(self._command.command_id, there=False)
+
+    # A request
 
     async def _attempt(self) -> Step:
         """Announce the request and make it, if nothing speaks against it now."""
         shared = self._shared
-        async with shared.slots, _Launch(shared.launches) as launch:
-            step: Step | None = self._obstacle()
+        step: Step | None = self._obstacle()
+        if step is not None:
+            return step
+        before = self.entry.before
+        if not self.entry.is_open:
+            try:
+                before = await sight.snapshot(shared.client, self._command)
+            except _ANSWERS as error:
+                return self._unread(error)
+        async with shared.slots, Launch(shared.launches) as launch:
+            step = self._obstacle() or self._fuse()
             if step is None:
                 since = shared.clock.monotonic()
-                await self._put(self.entry.attempting(shared.clock.now()))
+                await self._put(self.entry.attempting(shared.clock.now(), before))
                 step = await self._call(since, launch)
-        if self.entry.kind is Kind.INTENT and not isinstance(step, Settled):
+        if self.entry.kind is Kind.INTENT and not isinstance(step, Settled | Unclear):
             counts = not isinstance(step, Hold) and step.counts
             await self._put(self.entry.withdrawn(counts=counts))
+        if self.entry.is_open and not isinstance(step, Settled | Unclear):
+            self._watch = Watch(shared.clock.monotonic(), shared.settle)
         return step
 
     def _obstacle(self) -> Step | None:
         """Say why no request may be announced now, None if nothing stands in its way."""
-        clock, command = self._shared.clock, self._command
         if self._stop.is_set() or not self._shared.gate.is_open:
             return Hold(0.0)
-        if (outcome := policy.expired(command, clock.now())) is not None:
-            return Settled(outcome)
-        if command.type == Verb.START_RUN and (wait := self._shared.fuse.wait(clock.monotonic())):
-            return Hold(wait)
-        return None
+        outcome = policy.expired(self._command, self._shared.clock.now())
+        if outcome is None:
+            return None
+        if self.entry.is_open:  # no result may say that nothing was done
+            self._watch = Watch(self._shared.clock.monotonic(), self._shared.settle)
+            return Hold(0.0)
+        return Settled(outcome)
 
-    async def _call(self, since: float, launch: _Launch) -> Step:
+    def _fuse(self) -> Step | None:
+        if self._verb is not Verb.START_RUN:
+            return None
+        wait = self._shared.fuse.wait(self._shared.clock.monotonic())
+        return Hold(wait) if wait else None
+
+    async def _call(self, since: float, launch: Launch) -> Step:
         """Make the announced request; `since` is when the announcement was made."""
         clock, command = self._shared.clock, self._command
 
@@ -177,64 +160,117 @@ class Execution:
             answer = await verbs.call(self._shared.client.guarded(check), command)
         except Stale:
             return Hold(0.0)
-        except (ApiError, AccessError, ApiRejected, InvalidId) as error:
-            verdict = verbs.judge(command, self.entry, error, clock.now())
-            return await self._look(verdict.refusal) if isinstance(verdict, LookAtRun) else verdict
-        return Settled(verbs.succeeded(command, answer, clock.now()))
+        except _ANSWERS as error:
+            verdict = judgement.judge(command, error, clock.now())
+        else:
+            return Settled(judgement.succeeded(command, answer, clock.now()))
+        return await self._look(verdict.refusal) if isinstance(verdict, LookAtState) else verdict
 
     async def _look(self, refusal: ApiRejected) -> Step:
-        """Find out whether a refused verb was superfluous."""
+        """Find out whether a refused command was superfluous."""
         clock = self._shared.clock
         try:
-            status = await verbs.status_of(self._shared.client, self._command)
+            seen = await sight.look(self._shared.client, self._command, self.entry, clock)
         except ApiError as error:
             return Later(str(error))
         except AccessError as error:
             return KeyRefused(error)
-        except (ApiRejected, InvalidId):
-            return Settled(verbs.rejected(refusal, clock.now()))
-        return Settled(verbs.looked_at(self._command, refusal, status, clock.now()))
+        if isinstance(seen, Effect):
+            return Settled(judgement.superfluous(self.entry, refusal, clock.now()))
+        return Settled(judgement.impossible(refusal, seen.state, clock.now()))
+
+    def _unread(self, error: ApiError | AccessError | ApiRejected | InvalidId) -> Step:
+        """Say what it means that the object of the command could not be read before the request."""
+        match error:
+            case AccessError():
+                return KeyRefused(error)
+            case ApiError():
+                return Later(str(error), getattr(error, "wait", None), counts=False)
+        verdict = judgement.judge(self._command, error, self._shared.clock.now())
+        if isinstance(verdict, LookAtState):
+            return Settled(judgement.rejected(verdict.refusal, self._shared.clock.now()))
+        return verdict
+
+    # The search for the effect of a request that had no clear answer
+
+    async def _search(self, watch: Watch) -> Step:
+        """Look once for the effect and say what follows."""
+        clock, command = self._shared.clock, self._command
+        self._shared.note_doubt(command.command_id, there=True)
+        began = clock.monotonic()
+        try:
+            seen = await sight.look(self._shared.client, command, self.entry, clock)
+        except ApiError as error:
+            return Later(str(error), getattr(error, "wait", None))
+        except AccessError as error:
+            return KeyRefused(error)
+        conclusion = watch.conclude(self._verb, seen, began)
+        if isinstance(conclusion, Wait):
+            return await self._wait(seen, conclusion.due)
+        return await self._concluded(conclusion)
+
+    async def _wait(self, seen: Sight, due: float) -> Step:
+        """Wait for the next look, or repeat at once what is the same when it is done twice."""
+        if isinstance(seen, Nothing) and REPEAT[self._verb] is Repeat.AT_ONCE:
+            expired = policy.expired(self._command, self._shared.clock.now())
+            if expired is None and self.entry.attempts < MOST_ATTEMPTS:
+                self.entry = replace(self.entry, doubt=self._doubt)
+                self._watch = None
+                return Hold(_backoff(self.entry.attempts))
+        await self._tell()
+        return Hold(max(0.0, due - self._shared.clock.monotonic()))
+
+    async def _concluded(self, seen: Sight) -> Step:
+        """Settle the command, or clear it for another attempt."""
+        now = self._shared.clock.now()
+        if isinstance(seen, Effect):
+            telemetry.doubt_settled(self._verb, "found")
+            if seen.twice:
+                telemetry.carried_out_twice(self._command.command_id, seen.twice)
+            return Settled(judgement.found(seen.by, seen.response, seen.ids, now))
+        may_repeat = repeats(self._verb, resolve=self._shared.resolves(self._command))
+        if not (may_repeat and isinstance(seen, Nothing)):
+            telemetry.doubt_settled(self._verb, "in_doubt")
+            return Settled(judgement.in_doubt(self.entry, self._doubt, now, seen.state))
+        telemetry.doubt_settled(self._verb, "absent")
+        if self.entry.attempts >= MOST_ATTEMPTS:
+            return Settled(judgement.failed(self.entry, self._doubt, now))
+        await self._put(self.entry.cleared())
+        self._watch = None
+        return Hold(_backoff(self.entry.attempts))
+
+    async def _tell(self) -> None:
+        """Publish, once, that the command is in doubt and looked for: this result is not final."""
+        origin = self.entry.origin
+        if self._doubt.told or origin is None:
+            return
+        self._doubt = replace(self._doubt, told=True)
+        entry = self.entry.doubted(self._doubt)
+        outcome = judgement.in_doubt(entry, self._doubt, self._shared.clock.now(), _LOOKING)
+        result = self._journal.records.result(entry, model.fit(outcome), origin, final=False)
+        await self._journal.write(entry, [result], after=self.entry)
+        self.entry = entry
 
     async def _refused(self, error: AccessError) -> Outcome | None:
         """Shut the gate; a 403 while the key works otherwise is this command's own answer."""
-        gate = self._shared.gate
+        gate, now = self._shared.gate, self._shared.clock.now()
         gate.refuse(error)
-        if error.status == 403 and await gate.turn():
-            return verbs.rejected(error, self._shared.clock.now())
-        return None
+        if error.status != 403 or not await gate.turn():
+            return None
+        if self.entry.is_open:
+            return judgement.in_doubt(self.entry, self._doubt, now, str(error))
+        return judgement.rejected(error, now)
 
     async def _put(self, entry: Entry) -> None:
         await self._journal.write(entry, after=self.entry)
         self.entry = entry
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not past the command's expiry."""
+        """Wait, but not past the command's expiry while it can be told EXPIRED."""
         clock, expires_at = self._shared.clock, self._command.expires_at
-        if expires_at is not None:
+        if expires_at is not None and not self.entry.is_open:
             seconds = min(seconds, max(0.0, (expires_at - clock.now()) / SECOND))
         await clock.sleep(seconds, self._stop)
-
-
-class _Launch:
-    """A place among those who are about to send, given up at the first byte or at the end."""
-
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._places = places
-        self._held = False
-
-    async def __aenter__(self) -> _Launch:
-        await self._places.acquire()
-        self._held = True
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.leave()
-
-    def leave(self) -> None:
-        """Let another one go; once."""
-        if self._held:
-            self._held = False
-            self._places.release()
 
 
 def _backoff(tries: int) -> float:

@@ -7,14 +7,25 @@ from contextlib import suppress
 
 from bridge import telemetry
 from bridge.clock import SECOND
-from bridge.commands import model, policy, verbs
-from bridge.commands.execution import Execution, Shared
-from bridge.commands.journal import Journal, Overtaken
-from bridge.commands.model import Command, Entry, Kind, Outcome, Received, Verb
+from bridge.commands import judgement, model, policy
+from bridge.commands.execution import Execution
+from bridge.commands.journal import Journal
+from bridge.commands.model import (
+    Command,
+    Doubt,
+    Entry,
+    Outcome,
+    Problem,
+    Received,
+    Status,
+    Verb,
+)
+from bridge.commands.queue import Overtaken
 from bridge.commands.records import LARGEST_COMMAND
+from bridge.commands.shared import Shared
 from bridge.errors import InvalidRecord, RegistryAway
 
-_AFTER_CRASH = "The bridge announced the request and stopped before it recorded an answer"
+_UNREADABLE = "the command's record, kept in the ledger, cannot be decoded any more"
 _VERBS = frozenset(verb.value for verb in Verb)
 
 
@@ -32,28 +43,24 @@ class Handler:
         """Commands on their way to an outcome."""
         return len(self._live)
 
-    async def handle(self, received: Received) -> None:
-        """Take a record to its end, or leave it where a restart takes it up, if `stop` is set."""
+    async def handle(self, received: Received, begun: Entry | None = None) -> None:
+        """Take a record to its end, or leave it where a restart takes it up, if `stop` is set.
+
+        `begun` is what an earlier owner left of it in the ledger; its record may be gone.
+        """
         while not (self._stop.is_set() or self._journal.position.covers(received.offset)):
-            try:
-                command = await self._decode(received)
-            except InvalidRecord as error:
-                return await self._bury(received, error)
-            except RegistryAway:
-                return None  # only once `stop` is set
             # Overtaken: the ledger was read anew, another owner had gone on with this command.
             with suppress(Overtaken):
-                await self._act(command, received)
-        return None
-
-    async def take_up(self, entry: Entry) -> None:
-        """Go on with a command that an earlier owner began; its record may be gone."""
-        if entry.origin is None:
-            raise AssertionError(f"{entry.command_id} is unfinished and has no origin")
-        if entry.kind is Kind.INTENT:
-            with suppress(Overtaken):
-                return await self._leave_in_doubt(entry, entry.origin)
-        await self.handle(entry.origin)
+                try:
+                    command = await self._decode(received)
+                except InvalidRecord as error:
+                    if begun is None:
+                        return await self._bury(received, error)
+                    await self._give_up(begun, received, error)
+                except RegistryAway:
+                    return None  # only once `stop` is set
+                else:
+                    await self._act(command, received)
         return None
 
     async def _decode(self, received: Received) -> Command:
@@ -82,8 +89,6 @@ class Handler:
             case policy.Repeat(entry):
                 if entry.outcome is not None:
                     await self._answer(entry, entry.outcome, received, final=True, remember=False)
-            case policy.Doubt(entry):
-                await self._leave_in_doubt(entry, received)
             case policy.Proceed(entry):
                 await self._carry_out(command, entry, received)
 
@@ -97,8 +102,15 @@ class Handler:
         finally:
             del self._live[command.command_id]
 
-    async def _leave_in_doubt(self, entry: Entry, received: Received) -> None:
-        outcome = verbs.in_doubt(entry, _AFTER_CRASH, self._shared.clock.now())
+    async def _give_up(self, begun: Entry, received: Received, error: InvalidRecord) -> None:
+        """Answer a command that was accepted and cannot be read any more."""
+        entry = self._journal.known(begun.command_id) or begun
+        now = self._shared.clock.now()
+        outcome = Outcome(Status.REJECTED, now, Problem("unreadable", f"{_UNREADABLE}: {error}"))
+        if entry.is_open:
+            outcome = judgement.in_doubt(
+                entry, entry.doubt or Doubt(f"{_UNREADABLE}: {error}"), now
+            )
         await self._answer(entry, outcome, received, final=True, remember=True)
 
     async def _answer(

@@ -15,7 +15,6 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
@@ -23,6 +22,7 @@ from bridge.clock import Clock
 from bridge.commands.decoder import Decoder
 from bridge.commands.ledger import Ledger, Position
 from bridge.commands.model import Entry
+from bridge.commands.queue import Item, Overtaken, Queue
 from bridge.commands.reader import Reader
 from bridge.commands.records import Records
 from bridge.config import Settings
@@ -30,9 +30,8 @@ from bridge.errors import Again, Fenced, GaveUp, TransactionLost
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.producer import Record, Writer
 
-MOST_ITEMS = 2_000
-MOST_BYTES = 8 * 2**20
-"""Bounds of one transaction: what rides along beyond them takes the next one."""
+MOST_FORGOTTEN = 500
+"""Old commands that one transaction forgets."""
 
 RESETS = 3
 RESET_WINDOW = 300.0
@@ -43,42 +42,11 @@ PAUSE = 1.0
 partition is another's."""
 
 
-class Overtaken(Exception):
-    """The ledger shows another entry than the one to go on from: decide anew."""
-
-
-@dataclass(slots=True)
-class _Item:
-    """What must become durable together; `completes` is the input offset that it ends.
-
-    `entry` follows on the ledger's entry with the stamp `after`, "" being none.
-    """
-
-    entry: Entry | None
-    after: str
-    records: tuple[Record, ...]
-    outputs: tuple[Record, ...]
-    completes: int | None
-    durable: asyncio.Future[None] = field(default_factory=asyncio.Future)
-
-    @property
-    def size(self) -> int:
-        return sum(record.size for record in (*self.records, *self.outputs))
-
-    def resolve(self) -> None:
-        if not self.durable.done():
-            self.durable.set_result(None)
-
-    def fail(self, error: Exception) -> None:
-        if not self.durable.done():
-            self.durable.set_exception(error)
-            self.durable.exception()  # who waited may be gone, which is no reason for a warning
-
-
 class Journal:
     """Ledger, position and writer of one partition.
 
-    `begin` is the first offset that the topic still has, `trouble` says why nothing can be written
+    `begin` is the first offset that the topic still has, `since` when the writer was opened
+    (monotonic): no other owner announced anything later. `trouble` says why nothing can be written
     now. `stop` ends waiting for the schema registry.
     """
 
@@ -97,7 +65,7 @@ class Journal:
         self._partition = partition
         self._input = TopicPartition(settings.topic("commands"), partition)
         self._timeout = settings.kafka.transaction_timeout
-        self._queue: deque[_Item] = deque()
+        self._queue = Queue()
         self._wake = asyncio.Event()
         self._leaving = False
         self._finishing = False
@@ -110,6 +78,7 @@ class Journal:
         self._go_on = asyncio.Event()
         self.records = Records(settings, decoder.codec, partition)
         self.begin = 0
+        self.since = 0.0
         self.is_open = False
         self.trouble: str | None = None
 
@@ -154,8 +123,8 @@ class Journal:
             raise Overtaken
         now = self._clock.now()
         records = () if entry is None else (self.records.entry(entry, now),)
-        item = _Item(entry, base, records, tuple(outputs), completes)
-        self._queue.append(item)
+        item = Item(entry, base, records, tuple(outputs), completes)
+        self._queue.put(item)
         self._wake.set()
         await item.durable
 
@@ -208,9 +177,7 @@ class Journal:
         finally:
             self.is_open = False
             self._ended = self._ended or Fenced(f"partition {self._partition} was given up")
-            for item in self._queue:
-                item.fail(self._ended)
-            self._queue.clear()
+            self._queue.fail(self._ended)
 
     async def _serve(self, opened: Callable[[list[Entry]], None]) -> None:
         """Open a producer and write with it until `finish`, or until it is lost."""
@@ -226,6 +193,7 @@ class Journal:
             clock=self._clock,
             timeout=self._timeout,
         )
+        self.since = self._clock.monotonic()
         try:
             await self._open(writer)
             self.is_open, self.trouble = True, None
@@ -242,37 +210,35 @@ class Journal:
         self._wake.clear()
         if self._ended is not None:
             raise self._ended
-        batch = self._take()
+        batch = self._queue.take()
         if not batch:
             return not self._finishing
         self._wake.set()
         completed = [item.completes for item in batch if item.completes is not None]
         ahead = self.position.with_completed(completed) if completed else None
+        old = self._ledger.too_old(self._clock.now(), MOST_FORGOTTEN)
         try:
             await self._commit(
                 writer,
-                [record for item in batch for record in item.records],
+                [
+                    *(record for item in batch for record in item.records),
+                    *map(self.records.forgotten, old),
+                ],
                 [record for item in batch for record in item.outputs],
                 ahead,
             )
         except BaseException:
-            self._queue.extendleft(reversed(batch))
+            self._queue.put_back(batch)
             raise
         for offset in completed:
             self.position.complete(offset)
+        for command_id in old:
+            self._ledger.forget(command_id)
         for item in batch:
             if item.entry is not None:
                 self._ledger.put(item.entry)
             item.resolve()
         return True
-
-    def _take(self) -> list[_Item]:
-        batch: list[_Item] = []
-        size = 0
-        while self._queue and len(batch) < MOST_ITEMS and size < MOST_BYTES:
-            batch.append(self._queue.popleft())
-            size += batch[-1].size
-        return batch
 
     async def _commit(
         self,
@@ -308,25 +274,10 @@ class Journal:
         else:
             self._position.merge(found.position)
         self._ledger = found.ledger
-        self._settle_queue()
+        if self._queue.settle(self._stamp, self.position):
+            self._wake.set()
         forgotten = [records.forgotten(key) for key in sorted(found.ledger.claims)]
         await self._commit(writer, forgotten, (), self._position)
-
-    def _settle_queue(self) -> None:
-        """After the ledger was read anew: drop what is written, fail what must be decided anew."""
-        waiting, self._queue = self._queue, deque()
-        for item in waiting:
-            entry = item.entry
-            stamp = None if entry is None else self._stamp(entry.command_id)
-            own = entry is not None and stamp == entry.stamp
-            if own if item.completes is None else self.position.covers(item.completes):
-                item.resolve()
-            elif own or stamp in (None, item.after):
-                self._queue.append(item)
-            else:
-                item.fail(Overtaken())
-        if self._queue:
-            self._wake.set()
 
     def _stamp(self, command_id: str) -> str:
         known = self._ledger.get(command_id)

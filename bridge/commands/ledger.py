@@ -5,7 +5,7 @@ what of the input is complete: a low-water mark and the completed spans above it
 `journal.py` reads and writes. The schema is schemas/command_state.avsc, one record form for every
 kind of key:
 
-    <command_id>               intent -> (withdrawn -> intent ...) -> done
+    <command_id>               intent -> (doubt -> withdrawn -> intent ...) -> done
     pos/<partition>            position
     claim/<partition>/<nonce>  claim, forgotten again once a later owner has read past it
 """
@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
-from bridge.clock import Micros
-from bridge.commands.model import Entry, Kind, Outcome, Problem, Received, Status
+from bridge.clock import SECOND, Micros
+from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.errors import StateError
 
-VERSION = 1
-"""What this bridge writes and the newest that it understands."""
+VERSION = 2
+"""What this bridge writes and the newest that it understands; 1 had no doubts."""
 
 
 def position_key(partition: int) -> str:
@@ -112,11 +114,21 @@ class Position:
         return copy
 
 
+HORIZON: Micros = 7 * 86_400 * SECOND
+"""How long a finished command is remembered, so that another one with its id is a DUPLICATE."""
+
+MOST_FINISHED = 100_000
+MOST_TEXT = 64 * 2**20
+"""Bounds, in commands and in characters of their answers, beyond which the oldest are forgotten."""
+
+
 class Ledger:
-    """What is known of the commands of one partition."""
+    """What is known of the commands of one partition, in the order of their last records."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self._finished: dict[str, int] = {}
+        self._text = 0
         self.position: Position | None = None
         self.partitions: int | None = None
         self.claims: set[str] = set()
@@ -127,7 +139,31 @@ class Ledger:
 
     def put(self, entry: Entry) -> None:
         """Take over an entry that is durable."""
+        self.forget(entry.command_id)
         self._entries[entry.command_id] = entry
+        if entry.outcome is not None:
+            size = self._finished[entry.command_id] = len(entry.outcome.response or "")
+            self._text += size
+
+    def forget(self, command_id: str) -> None:
+        """Drop what is known of a command."""
+        self._entries.pop(command_id, None)
+        self._text -= self._finished.pop(command_id, 0)
+
+    def too_old(self, now: Micros, most: int) -> list[str]:
+        """Return finished commands to be forgotten, the oldest first and `most` at a time.
+
+        None of them can run again: their offsets are complete in the position, which stays.
+        """
+        count, text, old = len(self._finished), self._text, list[str]()
+        for command_id, size in islice(self._finished.items(), most):
+            outcome = self._entries[command_id].outcome
+            fresh = outcome is not None and outcome.finished_at > now - HORIZON
+            if fresh and count <= MOST_FINISHED and text <= MOST_TEXT:
+                break
+            old.append(command_id)
+            count, text = count - 1, text - size
+        return old
 
     def unfinished(self) -> list[Entry]:
         """Return the commands that were begun and have no final result, in their order."""
@@ -140,7 +176,7 @@ class Ledger:
         Raises StateError for a record that a newer bridge wrote.
         """
         if state is None:
-            self._entries.pop(key, None)
+            self.forget(key)
             self.claims.discard(key)
             return
         if state["version"] > VERSION:
@@ -185,6 +221,9 @@ def entry_state(entry: Entry, owner: str, now: Micros) -> dict[str, Any]:
         "attempts": entry.attempts,
         "received_at": entry.received_at,
         "started_at": entry.started_at,
+        "attempted_at": entry.attempted_at,
+        "before": entry.before,
+        "doubt": entry.doubt and asdict(entry.doubt),
         "stamp": entry.stamp,
         "origin": entry.origin and _origin_state(entry.origin),
     }
@@ -239,6 +278,9 @@ def _entry(state: Mapping[str, Any], partition: int) -> Entry:
         received_at=command["received_at"],
         attempts=command["attempts"],
         started_at=command["started_at"],
+        attempted_at=command["attempted_at"],
+        before=command["before"],
+        doubt=command["doubt"] and Doubt(**command["doubt"]),
         stamp=command["stamp"],
         origin=command["origin"] and _origin(command, partition),
         outcome=outcome and _outcome(outcome),

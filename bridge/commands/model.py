@@ -70,6 +70,7 @@ class Kind(StrEnum):
 
     NEW = "new"
     INTENT = "intent"
+    DOUBT = "doubt"
     WITHDRAWN = "withdrawn"
     DONE = "done"
 
@@ -151,10 +152,26 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """What was seen of a request of which nobody knows whether it was carried out.
+
+    `seen` is a clause without a full stop, `told` says that a result IN_DOUBT was published.
+    """
+
+    seen: str
+    http_status: int | None = None
+    http_body: str | None = None
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A command's life so far; `origin` until it is done, `outcome` from then on.
 
-    `stamp` is unique to each entry that was written: it tells our own from another owner's.
+    `attempted_at` is when the last request was announced, `before` what was read of its object
+    right before (see sight.py). `doubt` stays until reading has shown that no request before the
+    next one had an effect. `stamp` is unique to each entry that was written: it tells our own from
+    another owner's.
     """
 
     kind: Kind
@@ -168,29 +185,56 @@ class Entry:
     received_at: Micros
     attempts: int = 0
     started_at: Micros | None = None
+    attempted_at: Micros | None = None
+    before: str | None = None
+    doubt: Doubt | None = None
     origin: Received | None = None
     outcome: Outcome | None = None
     stamp: str = ""
 
-    def attempting(self, now: Micros) -> Entry:
+    @property
+    def is_open(self) -> bool:
+        """Whether a request may have been carried out and nobody knows it yet."""
+        return self.kind in (Kind.INTENT, Kind.DOUBT)
+
+    def attempting(self, now: Micros, before: str | None) -> Entry:
         """Return the entry that must be durable before a request leaves."""
         return replace(
             self,
             kind=Kind.INTENT,
             attempts=self.attempts + 1,
             started_at=now if self.started_at is None else self.started_at,
+            attempted_at=now,
+            before=before,
             stamp=uuid.uuid4().hex,
         )
 
     def withdrawn(self, *, counts: bool) -> Entry:
-        """Return the entry after a request that surely had no effect."""
+        """Return the entry after a request that surely had no effect; an older doubt stays."""
         attempts = self.attempts - (not counts)
-        return replace(self, kind=Kind.WITHDRAWN, attempts=attempts, stamp=uuid.uuid4().hex)
+        kind = Kind.WITHDRAWN if self.doubt is None else Kind.DOUBT
+        return replace(self, kind=kind, attempts=attempts, stamp=uuid.uuid4().hex)
+
+    def doubted(self, doubt: Doubt) -> Entry:
+        """Return the entry of a command whose requests are looked for."""
+        return replace(self, kind=Kind.DOUBT, doubt=doubt, stamp=uuid.uuid4().hex)
+
+    def cleared(self) -> Entry:
+        """Return the entry after reading has shown that no request had an effect."""
+        return replace(self, kind=Kind.WITHDRAWN, doubt=None, stamp=uuid.uuid4().hex)
 
     def done(self, outcome: Outcome) -> Entry:
         """Return the entry of a command that has its final result."""
         stamp = uuid.uuid4().hex
-        return replace(self, kind=Kind.DONE, origin=None, outcome=outcome, stamp=stamp)
+        return replace(
+            self,
+            kind=Kind.DONE,
+            before=None,
+            doubt=None,
+            origin=None,
+            outcome=outcome,
+            stamp=stamp,
+        )
 
 
 def parse(value: Mapping[str, Any]) -> Command:
@@ -241,7 +285,13 @@ def fit(outcome: Outcome) -> Outcome:
         if body is not None and len(body) > _ERROR_LIMIT:
             body = body[:_ERROR_LIMIT] + " [cut]"
         problem = Problem(problem.code, _clean(problem.message[:_ERROR_LIMIT]), body)
-    return replace(outcome, problem=problem, response=response, run_id=_clean(outcome.run_id))
+    return replace(
+        outcome,
+        problem=problem,
+        response=response,
+        mission_id=_clean(outcome.mission_id),
+        run_id=_clean(outcome.run_id),
+    )
 
 
 def result(entry: Entry, outcome: Outcome, partition: int, *, final: bool) -> dict[str, Any]:

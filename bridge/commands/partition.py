@@ -13,10 +13,10 @@ from aiokafka import ConsumerRecord
 
 from bridge import telemetry
 from bridge.clock import Clock
-from bridge.commands.execution import Shared
 from bridge.commands.handler import Handler
 from bridge.commands.journal import Journal
 from bridge.commands.model import Entry, Received
+from bridge.commands.shared import Shared
 
 MOST_WAITING = 16_384
 MOST_WAITING_BYTES = 64 * 2**20
@@ -126,7 +126,7 @@ class Partition:
             telemetry.commands_gone(self.number, low, begin - 1)
         for entry in unfinished:
             self.journal.position.hold(entry.offset)
-            self._enqueue(None if entry.origin is None else entry.origin.key, entry, 0)
+            self._enqueue(_origin(entry).key, entry, 0)
 
     def _enqueue(self, key: bytes | None, job: Job, size: int) -> None:
         self._waiting += 1
@@ -145,7 +145,7 @@ class Partition:
             while lane and not self._stop.is_set():
                 job = lane[0]
                 if isinstance(job, Entry):
-                    await self._handler.take_up(job)
+                    await self._handler.handle(_origin(job), begun=job)
                 else:
                     await self._handler.handle(job)
                     self._bytes -= job.size
@@ -162,3 +162,9 @@ class Partition:
             self.journal.fail(error)
         if self._stop.is_set() and not self._tasks:
             self.journal.finish()
+
+
+def _origin(entry: Entry) -> Received:
+    if entry.origin is None:
+        raise AssertionError(f"{entry.command_id} is unfinished and has no origin")
+    return entry.origin

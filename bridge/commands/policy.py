@@ -77,20 +77,13 @@ class Repeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """Another owner announced a request of this command and left no word of its outcome."""
-
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
 class Proceed:
-    """Carry the command out, going on from this entry."""
+    """Carry the command out, going on from this entry; an open one is looked for first."""
 
     entry: Entry
 
 
-Decision = Answer | Repeat | Doubt | Proceed
+Decision = Answer | Repeat | Proceed
 
 
 def decide(
@@ -114,8 +107,8 @@ def decide(
     entry = own or first_sight(command, received)
     if own is not None and own.kind is Kind.DONE:
         return Repeat(own)
-    if own is not None and own.kind is Kind.INTENT:
-        return Doubt(own)
+    if own is not None and own.is_open:
+        return Proceed(own)
     refusal = _refusal(command, received, rules, partitions)
     if refusal is not None:
         final = known is None or own is not None
@@ -237,8 +230,6 @@ def _denial(command: Command, rules: Rules, now: Micros) -> Outcome | None:
     if rules.missions is not None and (command.mission_id or "").lower() not in rules.missions:
         what = f"BRIDGE_COMMANDS__MISSIONS does not list {command.mission_id or 'new missions'}"
         return Outcome(Status.UNAUTHORIZED, now, Problem("mission_not_allowed", what))
-    if command.type not in verbs.SUPPORTED:
-        return _rejected("unsupported", f"this version cannot {command.type} yet", now)
     return None
 
 

@@ -321,7 +321,7 @@ def test_plain_http_elsewhere_must_be_asked_for() -> None:
         ("BRIDGE_SOURCE__NAME", "a b"),
         ("BRIDGE_SOURCE__LATENESS", "0"),
         ("BRIDGE_COMMANDS__MISSIONS", "all,x"),
-        ("BRIDGE_COMMANDS__ON_DOUBT", "resolve"),
+        ("BRIDGE_COMMANDS__ON_DOUBT", "lenient"),
         ("BRIDGE_COMMANDS__PARTITIONER", "md5"),
         ("BRIDGE_OPS__PORT", "70000"),
         ("BRIDGE_DELIVERY", "twice"),

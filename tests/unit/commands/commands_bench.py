@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -55,11 +56,11 @@ def command(verb: str, command_id: str, /, body: Any = None, **fields: Any) -> d
     """Return a command as the schema has it; `body` overrides fields of the verb's record."""
     branch = Verb(verb).branch
     empty = dict.fromkeys(_fields()[branch])
-    needs_run = verb not in {"start_run", "create_mission", "delete_mission"}
+    needs_run = not verb.endswith("mission") and verb != "start_run"
     return {
         "command_id": command_id,
         "type": verb,
-        "mission_id": MISSION,
+        "mission_id": None if verb == "create_mission" else MISSION,
         "run_id": RUN if needs_run else None,
         "account": None,
         "issued_at": BEGAN,
@@ -87,12 +88,12 @@ def settings(**commands: Any) -> Settings:
 class Bench:
     """Commands in, results out, and everything between within reach."""
 
-    def __init__(self, partitions: int = 1, **options: Any) -> None:
+    def __init__(self, partitions: int = 1, api: type[FakeApi] = FakeApi, **options: Any) -> None:
         counts = {COMMANDS: partitions, STATE: partitions, RESULTS: partitions, LETTERS: 1}
         self.settings = settings(**options)
         self.kafka = FakeKafka(counts)
-        self.api = FakeApi()
         self.clock = SimulatedClock()
+        self.api = api(self.clock)
         self.budget = SimulatedBudget(self.settings.api.rate, self.clock)
         self.registry = RegistryServer()
         self.registry_cut = False
@@ -241,6 +242,22 @@ class Bench:
             return all(done.get(n, -1) >= end for n, end in ends.items())
 
         await until(complete)
+
+    async def final(self, command_id: str = "c1") -> dict[str, Any]:
+        """Wait for the final result of a command and return it."""
+
+        def of_it() -> list[bytes]:
+            values = (record.value or b"" for record in self.kafka.records(RESULTS))
+            return [value for value in values if command_id.encode() in value]
+
+        for seen in itertools.count():
+            more = functools.partial(lambda seen: len(of_it()) > seen or self.bridge.done(), seen)
+            await until(more)
+            self._at_least(RESULTS, 0)
+            for result in await self.read(RESULTS):
+                if result["final"] and result["command_id"] == command_id:
+                    return result
+        raise AssertionError
 
     def running(self, number: int = 0) -> dict[str, Any]:
         """Return what /status says of a partition."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from bridge.clock import SECOND, Clock, Micros
+from bridge.clock import SECOND, Clock, Micros, utc
 from bridge.missions.pacing import RateBudget
 
 MISSION = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
@@ -88,8 +88,10 @@ class FakeApi:
     (when it awaited `carry_out` itself) after the effect; None lets the request through.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self.runs: dict[str, dict[str, Any]] = {RUN: run()}
+        self.events: list[dict[str, Any]] = []
         self.calls: list[str] = []
         self.bodies: list[str] = []
         self.effects: Counter[str] = Counter()
@@ -114,16 +116,21 @@ class FakeApi:
         """Do what is asked, as the API does."""
         body = json.loads(request.content or b"{}")
         if operation == "probe":
-            return ok({"data": [], "meta": _META})
+            return ok(listed([], request))
+        if operation.startswith("list"):
+            rows = self.events if operation == "list events" else list(self.runs.values())
+            return ok(listed(rows, request))
         if operation == "start":
             number = len(self.runs)
-            made = run(run_id=f"00000000-0000-4000-8000-{number:012d}", **body)
+            began = {"started_at": utc(self._clock.now()), "status": "pending"}
+            made = run(run_id=f"00000000-0000-4000-8000-{number:012d}", **began, **body)
             self.runs[made["run_id"]] = made
             self.effects[body["metadata"]["bridge_command_id"]] += 1
             return ok({"data": made}, 201)
         if operation == "log":
             self.effects[body["idempotency_key"]] += 1
-            event = {"event_id": "e", "run_id": RUN, "timestamp": "2026-03-09T16:39:27Z", **body}
+            event = {"event_id": "e", "run_id": RUN, "timestamp": utc(self._clock.now()), **body}
+            self.events.append(event)
             return ok({"data": event}, 201)
         this = self.runs[request.url.path.split("/")[6]]
         if operation == "update":
@@ -140,12 +147,23 @@ class FakeApi:
         if request.url.path.endswith("/missions/events"):
             return "probe"
         last = request.url.path.rpartition("/")[2]
+        if request.method == "GET" and last in ("runs", "events"):
+            return f"list {last}"
         known = {"runs": "start", "events": "log", "pause": "pause", "resume": "resume"}
         known["cancel"] = "cancel"
         return known.get(last) or {"GET": "get", "PATCH": "update"}[request.method]
 
 
-_META = {"page_number": 1, "page_size": 1, "total_pages": 0, "total_results": 0}
+def listed(rows: list[dict[str, Any]], request: httpx.Request) -> dict[str, Any]:
+    """Return the page of rows that a request asks for, the newest first."""
+    number, size = (int(request.url.params[f"page[{name}]"]) for name in ("number", "size"))
+    meta = {
+        "page_number": number,
+        "page_size": size,
+        "total_pages": -(-len(rows) // size),
+        "total_results": len(rows),
+    }
+    return {"data": rows[::-1][(number - 1) * size : number * size], "meta": meta}
 
 
 def run(**fields: Any) -> dict[str, Any]:
@@ -154,8 +172,8 @@ def run(**fields: Any) -> dict[str, Any]:
         "run_id": RUN,
         "mission_id": MISSION,
         "status": "running",
-        "started_at": "2026-03-09T16:39:27.132341Z",
-        "updated_at": "2026-03-09T16:39:27.132341Z",
+        "started_at": "2026-02-24T16:39:27.132341Z",
+        "updated_at": "2026-02-24T16:39:27.132341Z",
         "finished_at": None,
         **fields,
     }

@@ -21,6 +21,7 @@ from commands_bench import (
     until,
 )
 
+from bridge.commands import ledger
 from bridge.errors import GaveUp, KafkaAway, TransactionLost
 from bridge.kafka.producer import Record
 
@@ -34,11 +35,11 @@ SENT = [
 ]
 ONE_EFFECT = [({"c1": 1}, "start"), ({"c1": 1}, "log"), ({"cancel": 1}, "cancel")]
 CRASHES = {
-    "before the intent is durable": ("before", "intent", "SUCCEEDED", 1),
-    "after the intent": ("after", "intent", "IN_DOUBT", 0),
-    "during the call": ("call", "", "IN_DOUBT", 1),
-    "after the answer": ("before", "done", "IN_DOUBT", 1),
-    "after the result is durable": ("after", "done", "SUCCEEDED", 1),
+    "before the intent is durable": ("before", "intent", False),
+    "after the intent": ("after", "intent", False),
+    "during the call": ("call", "", True),
+    "after the answer": ("before", "done", True),
+    "after the result is durable": ("after", "done", False),
 }
 
 
@@ -47,7 +48,8 @@ CRASHES = {
 async def test_a_crash_anywhere_leaves_one_result_and_at_most_one_effect(
     make: Make, crash: str, which: int
 ) -> None:
-    stage, kind, status, effects = CRASHES[crash]
+    stage, kind, found = CRASHES[crash]
+    never_sent = crash == "after the intent"
     one_effect, operation = ONE_EFFECT[which]
     bench = await make()
     bench.begin()
@@ -57,13 +59,20 @@ async def test_a_crash_anywhere_leaves_one_result_and_at_most_one_effect(
     await bench.crash()
     bench.api.script = None
     bench.begin()
-    (result,) = await bench.results(1)
+    result = await bench.final()
     await bench.idle()
-    assert len(bench.kafka.records(RESULTS)) == 1
-    assert (result["status"], result["final"]) == (status, True)
-    assert dict(bench.api.effects) == (one_effect if effects else {})
-    if status == "IN_DOUBT":
+    results = await bench.read(RESULTS)
+    assert [r["status"] for r in results if r["final"]] == [result["status"]]
+    if never_sent and operation != "cancel":
+        assert [r["status"] for r in results] == ["IN_DOUBT"] * 2
+        assert not bench.api.effects
         assert "stopped before it recorded an answer" in result["error"]["message"]
+        assert "none in the list" in result["error"]["message"]
+    else:
+        assert len(results) == 1
+        assert (result["status"], result["error"]) == ("SUCCEEDED", None)
+        assert bool(result["resolved_by"]) is found
+        assert dict(bench.api.effects) == one_effect
 
 
 async def test_a_command_in_doubt_gets_its_result_though_its_record_is_gone(make: Make) -> None:
@@ -78,9 +87,9 @@ async def test_a_command_in_doubt_gets_its_result_though_its_record_is_gone(make
     bench.send(start("c2"))
     results = await bench.results(2)
     await bench.idle()
-    assert [(r["command_id"], r["status"]) for r in results] == [
-        ("c1", "IN_DOUBT"),
-        ("c2", "SUCCEEDED"),
+    assert [(r["command_id"], r["status"], r["resolved_by"]) for r in results] == [
+        ("c1", "SUCCEEDED", "runs"),
+        ("c2", "SUCCEEDED", None),
     ]
     assert results[0]["source_offset"] == offset
     assert bench.kafka.records(RESULTS)[0].headers == (("correlation_id", b"x"),)
@@ -225,7 +234,7 @@ async def test_what_finished_out_of_order_is_not_done_again(make: Make) -> None:
     assert len(bench.kafka.records(RESULTS)) == 4
     assert len(bench.kafka.records(LETTERS)) == 1
     finals = sorted((r["command_id"], r["status"]) for r in results if r["final"])
-    assert finals == [("c1", "IN_DOUBT"), ("c2", "SUCCEEDED"), ("c3", "SUCCEEDED")]
+    assert finals == [("c1", "SUCCEEDED"), ("c2", "SUCCEEDED"), ("c3", "SUCCEEDED")]
     assert bench.api.effects == {"c1": 1, "c2": 1, "c3": 1}
 
 
@@ -302,3 +311,25 @@ async def test_without_transactions_a_result_that_was_lost_alone_is_written_agai
     assert lost
     assert result["status"] == "SUCCEEDED"
     assert bench.api.effects == {"c1": 1}
+
+
+async def test_a_forgotten_command_does_not_run_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offset is complete in the position, which is never forgotten."""
+    monkeypatch.setattr(ledger, "HORIZON", 0)
+    bench = await make()
+    bench.begin()
+    for number in range(3):
+        bench.send(start(f"c{number}"))
+        await bench.results(number + 1)
+    states = {record.key: record.value for record in bench.kafka.records(STATE)}
+    assert states[b"c0"] is None
+    assert states[b"pos/0"] is not None
+    await bench.crash()
+    bench.begin()
+    bench.send(start("c3"))
+    await bench.results(4)
+    await bench.idle()
+    assert len(bench.kafka.records(RESULTS)) == 4
+    assert bench.api.effects == {"c0": 1, "c1": 1, "c2": 1, "c3": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from bridge.avro.codec import load_schemas
 from bridge.commands import ledger
-from bridge.commands.ledger import Ledger, Position
-from bridge.commands.model import Entry, Kind, Outcome, Problem, Received, Status
+from bridge.commands.ledger import HORIZON, Ledger, Position
+from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.errors import StateError
 
 ORIGIN = Received(3, 17, b"key", b"\0value", (("h", b"1"), ("h", b"")), 5)
@@ -53,10 +54,11 @@ def through_avro(state: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     "entry",
     [
-        ENTRY.attempting(7),
-        ENTRY.attempting(7).withdrawn(counts=True),
-        ENTRY.attempting(7).withdrawn(counts=False),
-        ENTRY.attempting(7).done(DONE),
+        ENTRY.attempting(before=None, now=7),
+        ENTRY.attempting(before=None, now=7).withdrawn(counts=True),
+        ENTRY.attempting(before=None, now=7).withdrawn(counts=False),
+        ENTRY.attempting(before=None, now=7).done(DONE),
+        ENTRY.attempting(before="running", now=7).doubted(Doubt("reset", 500, "{}", told=True)),
         ENTRY.done(Outcome(Status.EXPIRED, 9)),
     ],
 )
@@ -74,7 +76,10 @@ def test_the_schema_file_is_plain_avro() -> None:
 
 def test_the_last_record_of_a_key_counts_and_a_tombstone_forgets() -> None:
     book = Ledger()
-    for entry in (ENTRY.attempting(7), ENTRY.attempting(7).done(DONE)):
+    for entry in (
+        ENTRY.attempting(before=None, now=7),
+        ENTRY.attempting(before=None, now=7).done(DONE),
+    ):
         book.fold("c1", through_avro(ledger.entry_state(entry, "me", 1)), partition=3)
     found = book.get("c1")
     assert found is not None
@@ -175,3 +180,32 @@ def test_an_offset_held_by_the_ledger_is_not_worked_on_twice() -> None:
     position = Position(10)
     position.hold(11)
     assert [position.take(offset) for offset in (10, 11, 12)] == [True, False, True]
+
+
+def finished(command_id: str, at: int, response: str = "{}") -> Entry:
+    outcome = Outcome(Status.SUCCEEDED, at, response=response)
+    return replace(ENTRY, command_id=command_id).done(outcome)
+
+
+def test_what_finished_long_ago_is_forgotten_oldest_first() -> None:
+    book = Ledger()
+    for number in range(4):
+        book.put(finished(f"c{number}", at=number))
+    book.put(replace(ENTRY, command_id="begun"))
+    assert book.too_old(HORIZON, most=10) == ["c0"]
+    assert book.too_old(HORIZON + 2, most=2) == ["c0", "c1"]
+    for command_id in book.too_old(HORIZON + 9, most=10):
+        book.forget(command_id)
+    assert [entry.command_id for entry in book.unfinished()] == ["begun"]
+    assert book.get("c3") is None
+
+
+def test_a_full_ledger_forgets_the_oldest_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = Ledger()
+    for number in range(6):
+        book.put(finished(f"c{number}", at=number, response="x" * 10))
+    assert book.too_old(0, most=10) == []
+    monkeypatch.setattr(ledger, "MOST_FINISHED", 4)
+    assert book.too_old(0, most=10) == ["c0", "c1"]
+    monkeypatch.setattr(ledger, "MOST_TEXT", 25)
+    assert book.too_old(0, most=10) == ["c0", "c1", "c2", "c3"]

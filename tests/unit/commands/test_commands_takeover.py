@@ -9,7 +9,7 @@ import httpx
 from aiokafka import TopicPartition
 from commands_bench import COMMANDS, RESULTS, STATE, Make, hold_call, missions, start, until
 
-from bridge.commands.execution import GUARD
+from bridge.commands.shared import GUARD
 from bridge.errors import TransactionLost
 from bridge.kafka.producer import Record
 
@@ -31,7 +31,7 @@ async def test_after_an_outage_nothing_is_opened_before_the_group_says_whose_it_
     bench.kafka.away = False
     bench.begin()
     (result,) = await bench.results(1)
-    assert result["status"] == "IN_DOUBT"
+    assert (result["status"], result["resolved_by"]) == ("SUCCEEDED", "runs")
     await until(lambda: not first.status()["partitions"])
     assert bench.kafka.epochs["mission-bridge.missions.commands.0"] == 2, "the first came back"
 
@@ -49,9 +49,9 @@ async def test_a_second_owner_fences_the_first_which_stands_by(make: Make) -> No
     bench.send(start("c2"))
     results = await bench.results(2)
     await bench.idle()
-    assert result["status"] == "IN_DOUBT"
+    assert result["resolved_by"] == "runs"
     assert [(r["command_id"], r["status"]) for r in results] == [
-        ("c1", "IN_DOUBT"),
+        ("c1", "SUCCEEDED"),
         ("c2", "SUCCEEDED"),
     ]
     assert bench.api.effects == {"c1": 1, "c2": 1}
@@ -74,12 +74,11 @@ async def test_a_frozen_owner_that_wakes_does_not_send_what_it_had_announced(mak
     await until(lambda: bench.kafka.hook is None)
     first, frozen_at = bench.bridge, bench.clock.time
     bench.begin()
-    (result,) = await bench.results(1)
-    assert result["status"] == "IN_DOUBT"
+    assert (await bench.final())["status"] == "IN_DOUBT"
     await until(lambda: bench.clock.time > frozen_at + GUARD)
     awake.set()
     bench.send(start("c2"))
-    await until(lambda: len(bench.kafka.records(RESULTS)) >= 2, 20)
+    await bench.final("c2")
     assert bench.api.effects == {"c2": 1}
     assert not first.done()
 
@@ -169,17 +168,19 @@ async def test_a_call_in_flight_ends_after_another_owner_settled_its_command(mak
     await asyncio.wait_for(hung.wait(), 10)
     bench.api.script = None
     bench.begin()
-    await bench.results(2)
+    await bench.final("c1")
+    await bench.final("c2")
     bench.process.assigned = set()
     epochs = bench.kafka.epochs["mission-bridge.missions.commands.0"]
     hang.set()
     await until(lambda: bench.kafka.epochs["mission-bridge.missions.commands.0"] > epochs)
     bench.send(start("c3", two))
-    await bench.results(3)
+    await bench.final("c3")
     refuse.set()
     bench.send(start("c4", one))
-    results = await bench.results(4)
-    assert {r["command_id"]: r["status"] for r in results} == {
+    await bench.final("c4")
+    results = await bench.read(RESULTS)
+    assert {r["command_id"]: r["status"] for r in results if r["final"]} == {
         "c1": "IN_DOUBT",
         "c2": "SUCCEEDED",
         "c3": "SUCCEEDED",

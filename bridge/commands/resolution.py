@@ -1,0 +1,94 @@
+r"""What follows from a look for an effect: it is found, it is surely absent, or wait. Pure.
+
+    request, no clear answer --> look at once --> look a settle time later --> conclusion
+                                      \--> the effect is there: SUCCEEDED, whenever it is seen
+
+Absence is proven by two whole looks a settle time apart, where the later one shows that the list is
+no old copy, else by one more after a second settle time. Then a verb that only sets what it says
+is repeated, others only under the policy `resolve`: a request that is carried out later than that
+cannot be told from one that never is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from bridge.commands.model import Verb
+from bridge.commands.sight import Effect, Nothing, Sight
+
+MOST_ATTEMPTS = 5
+"""Requests without a clear answer and without an effect, after which a command has FAILED."""
+
+
+class Repeat(Enum):
+    """When a request is made again that seems to have had no effect."""
+
+    AT_ONCE = "twice is the same as once, also when the first comes late"
+    SETTLED = "twice is the same as once, unless the first comes after a later command"
+    IF_RESOLVE = "twice is not the same: only where the operator chose to"
+    NEVER = "its effect cannot be recognized"
+
+
+REPEAT = {
+    Verb.CREATE_MISSION: Repeat.IF_RESOLVE,
+    Verb.UPDATE_MISSION: Repeat.SETTLED,
+    Verb.DELETE_MISSION: Repeat.AT_ONCE,
+    Verb.CLONE_MISSION: Repeat.NEVER,
+    Verb.START_RUN: Repeat.IF_RESOLVE,
+    Verb.UPDATE_RUN: Repeat.SETTLED,
+    Verb.CANCEL_RUN: Repeat.AT_ONCE,
+    Verb.PAUSE_RUN: Repeat.IF_RESOLVE,
+    Verb.RESUME_RUN: Repeat.IF_RESOLVE,
+    Verb.LOG_EVENT: Repeat.IF_RESOLVE,
+    Verb.CREATE_PLAN: Repeat.SETTLED,
+    Verb.ADD_STEPS: Repeat.SETTLED,
+    Verb.UPDATE_STEP: Repeat.SETTLED,
+    Verb.LINK_AGENT: Repeat.SETTLED,
+    Verb.UNLINK_AGENT: Repeat.SETTLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Too early to say; look again at `due`, monotonic."""
+
+    due: float
+
+
+Conclusion = Sight | Wait
+"""A sight to be acted on; Nothing means here that surely no request had the effect."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """The looks for one request; times are monotonic.
+
+    `since` is when the request was given up, or when this owner began, who knows nothing of when
+    its predecessor's request left. `settle` seconds later it is over.
+    """
+
+    since: float
+    settle: float
+    absent_since: float | None = None
+
+    def conclude(self, verb: Verb, sight: Sight, began: float) -> Conclusion:
+        """Return what follows from a look that `began` then."""
+        if isinstance(sight, Effect) or REPEAT[verb] is Repeat.NEVER:
+            return sight
+        if isinstance(sight, Nothing):
+            if self.absent_since is None:
+                self.absent_since = began
+            due = self.absent_since + self.settle
+            if began >= due and not sight.certain:
+                due += self.settle
+        else:
+            self.absent_since = None
+            due = self.since + self.settle
+        return sight if began >= due else Wait(due)
+
+
+def repeats(verb: Verb, *, resolve: bool) -> bool:
+    """Say whether a request that had no effect is made again."""
+    rule = REPEAT[verb]
+    return rule in (Repeat.AT_ONCE, Repeat.SETTLED) or (resolve and rule is Repeat.IF_RESOLVE)

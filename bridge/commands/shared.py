@@ -1,0 +1,102 @@
+"""What all command partitions of a process share: the API and its limits, rules and counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bridge import telemetry
+from bridge.clock import Clock
+from bridge.commands import policy
+from bridge.commands.decoder import Decoder
+from bridge.commands.model import Command
+from bridge.config import Settings
+from bridge.missions.access import AccessGate
+from bridge.missions.client import MissionsClient
+
+GUARD = 5.0
+"""Seconds from the making of an intent to its request's first byte; later it must not leave. A new
+owner counts on it: what a frozen predecessor announced is then either on its way or never sent."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all partitions of a process share.
+
+    `slots` bound the commands between intent and answer, `launches` those between intent and first
+    byte: about a second's worth of the rate budget, so that no intent grows stale in its queue.
+    `api_away` has the reasons of commands that wait for the API, by command_id; `in_doubt` the
+    commands whose effect is looked for.
+    """
+
+    client: MissionsClient
+    gate: AccessGate
+    decoder: Decoder
+    clock: Clock
+    rules: policy.Rules
+    fuse: policy.Fuse
+    slots: asyncio.Semaphore
+    launches: asyncio.Semaphore
+    guard: float
+    settle: float
+    resolve: bool
+    results: Counter[str] = field(default_factory=Counter)
+    api_away: dict[str, str] = field(default_factory=dict)
+    in_doubt: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        client: MissionsClient,
+        gate: AccessGate,
+        decoder: Decoder,
+        clock: Clock,
+    ) -> Shared:
+        """Make it from the settings. Below 2 requests a second the guard allows for the queue."""
+        commands, rate = settings.commands, settings.api.rate
+        return cls(
+            client=client,
+            gate=gate,
+            decoder=decoder,
+            clock=clock,
+            rules=policy.Rules.of(commands),
+            fuse=policy.Fuse(commands.max_starts_per_minute),
+            slots=asyncio.Semaphore(commands.concurrency),
+            launches=asyncio.Semaphore(max(1, int(rate))),
+            guard=max(GUARD, 10 / rate),
+            settle=commands.settle,
+            resolve=commands.on_doubt == "resolve",
+        )
+
+    def resolves(self, command: Command) -> bool:
+        """Say whether a request without an effect may be repeated where twice is not the same."""
+        return self.resolve and command.on_doubt != "strict"
+
+    def note_doubt(self, command_id: str, *, there: bool) -> None:
+        """Remember, and tell, whether a command's effect is looked for."""
+        (self.in_doubt.add if there else self.in_doubt.discard)(command_id)
+        telemetry.commands_in_doubt(len(self.in_doubt))
+
+
+class Launch:
+    """A place among those who are about to send, given up at the first byte or at the end."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._held = False
+
+    async def __aenter__(self) -> Launch:
+        await self._places.acquire()
+        self._held = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another one go; once."""
+        if self._held:
+            self._held = False
+            self._places.release()

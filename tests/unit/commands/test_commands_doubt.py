@@ -1,0 +1,489 @@
+"""Requests without a clear answer: the effect is found, surely absent, or the doubt is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+from commands_api import PLAN, WholeApi
+from commands_bench import RESULTS, Bench, Make, command, until
+from commands_world import refusal
+
+from bridge.clock import SECOND
+from bridge.config_types import VERBS
+
+SETTLE = 35.0
+NEW = {"step_id": "s3", "description": "wait", "sequence": 3}
+ORDERS: dict[str, dict[str, Any]] = {
+    "create_mission": {"name": "m", "metadata": '{"a": 1.50}'},
+    "update_mission": {"name": "other", "metadata": '{"a": 1.50}'},
+    "delete_mission": {},
+    "clone_mission": {},
+    "start_run": {"input": '{"n": 1}'},
+    "update_run": {"status": "failed", "result_payload": '{"x": 1}'},
+    "cancel_run": {},
+    "pause_run": {},
+    "resume_run": {},
+    "log_event": {"type": "custom", "summary": "s"},
+    "create_plan": {"steps": [NEW | {"parent_step_id": None, "metadata": '{"a": 1}'}]},
+    "add_steps": {"steps": [NEW | {"parent_step_id": None, "metadata": None}]},
+    "update_step": {"step_id": "s1", "status": "completed"},
+    "link_agent": {"telnyx_agent_id": "assistant-2"},
+    "unlink_agent": {"telnyx_agent_id": "assistant-1"},
+}
+SURE = {"create_mission", "start_run", "log_event", "pause_run", "resume_run"}
+"""Verbs that are not repeated under `strict`."""
+
+
+def order(verb: str, command_id: str = "c1", **fields: Any) -> dict[str, Any]:
+    """Return a command that the world of WholeApi can carry out."""
+    on_planless = verb in ("create_plan", "resume_run")
+    run = {"run_id": WholeApi.planless} if on_planless else {}
+    return command(verb, command_id, body=ORDERS[verb], **(run | fields))
+
+
+def lose(bench: Bench, verb: str, *, effect: bool, times: int = 1) -> None:
+    """Leave the first requests of a verb without an answer, with their effect or without."""
+    lost: list[str] = []
+
+    def script(operation: str, request: httpx.Request) -> Exception | None:
+        if operation != verb or len(lost) >= times:
+            return None
+        lost.append(operation)
+        if effect:
+            bench.api.carry_out(operation, request)
+        return httpx.ReadError("reset")
+
+    bench.api.script = script
+
+
+async def on_whole(make: Make, **options: Any) -> tuple[Bench, WholeApi]:
+    bench = await make(api=WholeApi, allow=frozenset(VERBS), **options)
+    assert isinstance(bench.api, WholeApi)
+    bench.begin()
+    return bench, bench.api
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_each_verb_is_carried_out(make: Make, verb: str) -> None:
+    bench, api = await on_whole(make)
+    bench.send(order(verb))
+    (result,) = await bench.results(1)
+    assert (result["status"], result["final"], result["error"]) == ("SUCCEEDED", True, None)
+    assert result["attempts"] == 1
+    assert api.done(verb) == 1
+    if verb in ("create_mission", "clone_mission"):
+        assert result["mission_id"] in result["response"]
+        assert result["mission_id"] != api.mission
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_an_effect_whose_answer_was_lost_is_found(make: Make, verb: str) -> None:
+    bench, api = await on_whole(make)
+    lose(bench, verb, effect=True)
+    bench.send(order(verb))
+    result = await bench.final()
+    assert api.done(verb) == 1
+    assert len(await bench.read(RESULTS)) == 1
+    if verb == "clone_mission":
+        assert result["status"] == "IN_DOUBT"
+        assert "carries no mark" in result["error"]["message"]
+    else:
+        assert (result["status"], result["error"]) == ("SUCCEEDED", None)
+        assert result["resolved_by"]
+        assert result["attempts"] == 1
+
+
+@pytest.mark.parametrize("policy", ["strict", "resolve"])
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_request_that_was_lost_is_repeated_where_that_is_safe_or_wanted(
+    make: Make, verb: str, policy: str
+) -> None:
+    bench, api = await on_whole(make, on_doubt=policy)
+    lose(bench, verb, effect=False)
+    bench.send(order(verb))
+    result = await bench.final()
+    told = [r["status"] for r in await bench.read(RESULTS) if not r["final"]]
+    gives_up = verb == "clone_mission" or (verb in SURE and policy == "strict")
+    assert result["status"] == ("IN_DOUBT" if gives_up else "SUCCEEDED")
+    assert api.done(verb) == (0 if gives_up else 1)
+    assert result["attempts"] == (1 if gives_up else 2)
+    at_once = verb in ("clone_mission", "cancel_run", "delete_mission")
+    assert told == ([] if at_once else ["IN_DOUBT"])
+
+
+async def test_a_command_may_be_stricter_than_the_bridge(make: Make) -> None:
+    bench, api = await on_whole(make, on_doubt="resolve")
+    lose(bench, "start_run", effect=False)
+    bench.send(order("start_run", on_doubt="strict"))
+    assert (await bench.final())["status"] == "IN_DOUBT"
+    assert api.done("start_run") == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(500),
+        refusal(503),
+        refusal(408),
+        httpx.Response(201, content=b'{"data": {"run_id"'),
+        httpx.ReadTimeout("silence"),
+        httpx.ReadError("reset"),
+    ],
+)
+async def test_an_ambiguous_start_is_told_looked_for_and_not_repeated(
+    make: Make, answer: httpx.Response | Exception
+) -> None:
+    bench, api = await on_whole(make)
+    api.script = lambda operation, _: answer if operation == "start_run" else None
+    bench.send(order("start_run"), headers=(("correlation_id", b"x"),))
+    result = await bench.final()
+    first, last = await bench.read(RESULTS)
+    assert (first["status"], first["final"]) == ("IN_DOUBT", False)
+    assert "still looked for" in first["error"]["message"]
+    assert (last["status"], last["final"]) == ("IN_DOUBT", True)
+    assert "metadata.bridge_command_id = c1" in result["error"]["message"]
+    assert api.mission in result["error"]["message"]
+    assert {record.headers for record in bench.kafka.records(RESULTS)} == {
+        (("correlation_id", b"x"),)
+    }
+    bench.send(order("start_run"))
+    again = (await bench.results(3))[2]
+    assert (again["status"], again["final"]) == ("DUPLICATE", False)
+    assert api.calls.count("start_run") == 1
+
+
+async def test_the_looks_are_a_settle_time_apart(make: Make) -> None:
+    bench, api = await on_whole(make)
+    looks: list[float] = []
+
+    def script(operation: str, _: httpx.Request) -> Exception | None:
+        if operation == "list_runs":
+            looks.append(bench.clock.time)
+        return httpx.ReadError("reset") if operation == "start_run" else None
+
+    api.script = script
+    bench.send(order("start_run"))
+    await bench.final()
+    gaps = [round(later - earlier) for earlier, later in pairwise(looks)]
+    # Each look reads to the empty page. Nothing newer is on the list, which may be an old copy:
+    # one more look.
+    assert gaps == [0, 35, 0, 35, 0]
+
+
+async def test_something_newer_on_the_list_makes_a_third_look_needless(make: Make) -> None:
+    bench, api = await on_whole(make)
+
+    def script(operation: str, request: httpx.Request) -> Exception | None:
+        if operation == "list_runs" and bench.clock.time > began + 10 and not newer:
+            newer.append(operation)
+            mission = api.simulator.world.mission(api.mission)
+            at = bench.clock.now()
+            api.simulator.world.start_run(mission, "1" * 8 + WholeApi.run[8:], {"input": {}}, at)
+        return httpx.ReadError("reset") if operation == "start_run" else None
+
+    newer: list[str] = []
+    began = bench.clock.time
+    api.script = script
+    bench.send(order("start_run"))
+    result = await bench.final()
+    assert api.calls.count("list_runs") == 2 * 2, "each look reads to the empty page"
+    assert result["status"] == "IN_DOUBT"
+
+
+async def test_a_run_that_shows_up_late_is_found(make: Make) -> None:
+    bench, api = await on_whole(make, on_doubt="resolve")
+    held: list[httpx.Request] = []
+
+    def script(operation: str, request: httpx.Request) -> Exception | None:
+        if operation == "start_run":
+            held.append(request)
+            return httpx.ReadError("reset")
+        if held and bench.clock.time > began + 20:
+            api.carry_out("start_run", held.pop())
+        return None
+
+    began = bench.clock.time
+    api.script = script
+    bench.send(order("start_run"))
+    result = await bench.final()
+    assert (result["status"], result["resolved_by"]) == ("SUCCEEDED", "runs")
+    assert api.done("start_run") == 1
+
+
+async def test_two_effects_of_one_command_are_told(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first request was carried out long after it was given up: nobody could know."""
+    bench, api = await on_whole(make, on_doubt="resolve")
+    held: list[httpx.Request] = []
+
+    def script(operation: str, request: httpx.Request) -> Exception | None:
+        if operation != "start_run":
+            return None
+        held.append(request)
+        if len(held) == 2:
+            for each in held:
+                api.carry_out("start_run", each)
+        return httpx.ReadError("reset")
+
+    api.script = script
+    bench.send(order("start_run"))
+    result = await bench.final()
+    assert result["status"] == "SUCCEEDED"
+    assert api.done("start_run") == 2
+    assert "carried_out_twice" in capsys.readouterr().out
+
+
+async def test_a_run_that_looks_like_it_but_has_lost_its_mark_is_a_doubt(make: Make) -> None:
+    """The executor replaced the metadata: to start another would be a second run."""
+    bench, api = await on_whole(make, on_doubt="resolve")
+
+    def script(operation: str, request: httpx.Request) -> Exception | None:
+        if operation != "start_run":
+            return None
+        api.carry_out(operation, request)
+        mission = api.simulator.world.mission(api.mission)
+        mission.runs[-1].row["metadata"] = None
+        return httpx.ReadError("reset")
+
+    api.script = script
+    bench.send(order("start_run"))
+    result = await bench.final()
+    assert result["status"] == "IN_DOUBT"
+    assert "without the command's mark" in result["error"]["message"]
+    assert api.done("start_run") == 1
+
+
+async def test_a_mission_that_cannot_be_looked_at_is_a_doubt(make: Make) -> None:
+    bench, api = await on_whole(make, on_doubt="resolve")
+
+    def script(operation: str, _: httpx.Request) -> Any:
+        if operation == "list_runs":
+            return refusal(404)
+        return httpx.ReadError("reset") if operation == "start_run" else None
+
+    api.script = script
+    bench.send(order("start_run"))
+    result = await bench.final()
+    assert result["status"] == "IN_DOUBT"
+    assert "answered 404" in result["error"]["message"]
+
+
+async def test_a_pause_is_not_repeated_over_what_someone_else_did(make: Make) -> None:
+    bench, api = await on_whole(make, on_doubt="resolve")
+
+    def script(operation: str, _: httpx.Request) -> Exception | None:
+        if operation != "pause_run":
+            return None
+        run = api.simulator.world.run(api.mission, api.run)
+        api.simulator.world.set_status(run, "succeeded", bench.clock.now())
+        return httpx.ReadError("reset")
+
+    api.script = script
+    bench.send(order("pause_run"))
+    result = await bench.final()
+    assert result["status"] == "IN_DOUBT"
+    assert "the run is succeeded" in result["error"]["message"]
+    assert api.calls.count("pause_run") == 1
+
+
+async def test_an_update_is_not_repeated_over_what_someone_else_set(make: Make) -> None:
+    bench, api = await on_whole(make)
+
+    def script(operation: str, _: httpx.Request) -> Exception | None:
+        if operation != "update_run":
+            return None
+        run = api.simulator.world.run(api.mission, api.run)
+        api.simulator.world.update_run(run, {"result_summary": "mine"}, bench.clock.now())
+        return httpx.ReadError("reset")
+
+    api.script = script
+    bench.send(order("update_run"))
+    assert (await bench.final())["status"] == "IN_DOUBT"
+    assert api.calls.count("update_run") == 1
+
+
+async def test_a_plan_with_some_of_the_steps_is_a_doubt(make: Make) -> None:
+    bench, _ = await on_whole(make)
+    lose(bench, "add_steps", effect=False)
+    old = PLAN[0] | {"metadata": None}
+    steps = [old, NEW | {"parent_step_id": None, "metadata": None}]
+    bench.send(command("add_steps", "c1", body={"steps": steps}))
+    result = await bench.final()
+    assert result["status"] == "IN_DOUBT"
+    assert "some of the steps" in result["error"]["message"]
+
+
+async def test_an_answer_that_is_never_clear_and_never_an_effect_fails(make: Make) -> None:
+    bench, api = await on_whole(make)
+    api.script = lambda operation, _: refusal(500) if operation == "update_step" else None
+    bench.send(order("update_step"))
+    result = await bench.final()
+    assert (result["status"], result["error"]["code"]) == ("FAILED", "no_effect")
+    assert result["attempts"] == 5 == api.calls.count("update_step")
+
+
+async def test_a_cancel_is_repeated_at_once(make: Make) -> None:
+    bench, api = await on_whole(make)
+    lose(bench, "cancel_run", effect=False, times=2)
+    began = bench.clock.time
+    bench.send(order("cancel_run"))
+    result = await bench.final()
+    assert (result["status"], result["attempts"]) == ("SUCCEEDED", 3)
+    assert bench.clock.time - began < SETTLE
+    assert api.done("cancel_run") == 1
+
+
+async def test_a_cancel_that_came_late_beside_its_repetition_is_a_success(make: Make) -> None:
+    bench, api = await on_whole(make)
+    held: list[httpx.Request] = []
+
+    def script(operation: str, request: httpx.Request) -> Any:
+        if operation != "cancel_run":
+            return None
+        held.append(request)
+        if len(held) == 1:
+            return httpx.ReadError("reset")
+        api.carry_out(operation, held[0])
+        return None
+
+    api.script = script
+    bench.send(order("cancel_run"))
+    result = await bench.final()
+    assert (result["status"], result["resolved_by"]) == ("SUCCEEDED", "repeat")
+    assert api.done("cancel_run") == 1
+
+
+@pytest.mark.parametrize("verb", ["cancel_run", "start_run", "update_step"])
+async def test_what_may_have_been_done_is_not_called_expired_before_that_is_disproved(
+    make: Make, verb: str
+) -> None:
+    bench, api = await on_whole(make)
+    lose(bench, verb, effect=False, times=99)
+    await until(lambda: bench.running().get("position") == 0)
+    began = bench.clock.time
+    bench.send(order(verb, expires_at=bench.clock.now() + 2 * SECOND))
+    result = await bench.final()
+    assert result["status"] == ("IN_DOUBT" if verb == "start_run" else "EXPIRED")
+    assert bench.clock.time - began > SETTLE
+    assert api.done(verb) == 0
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_while_looking_says_nothing_about_the_command(
+    make: Make, status: int
+) -> None:
+    bench, api = await on_whole(make)
+    works = False
+
+    def script(operation: str, request: httpx.Request) -> Any:
+        if operation == "start_run":
+            api.carry_out(operation, request)
+            return httpx.ReadError("reset")
+        return None if works else refusal(status)
+
+    api.script = script
+    bench.send(order("start_run"))
+    await until(lambda: api.calls.count("probe") > 2)
+    assert not bench.kafka.records(RESULTS)
+    works = True
+    assert (await bench.final())["status"] == "SUCCEEDED"
+
+
+async def test_a_403_of_the_look_alone_is_a_doubt(make: Make) -> None:
+    bench, api = await on_whole(make)
+
+    def script(operation: str, _: httpx.Request) -> Any:
+        if operation == "start_run":
+            return httpx.ReadError("reset")
+        return refusal(403) if operation == "list_runs" else None
+
+    api.script = script
+    bench.send(order("start_run"))
+    assert (await bench.final())["status"] == "IN_DOUBT"
+
+
+async def test_a_lane_in_doubt_holds_up_nobody_else(make: Make) -> None:
+    bench, _ = await on_whole(make)
+    lose(bench, "start_run", effect=False)
+    bench.send(order("start_run"))
+    bench.send(order("log_event", "c2"))
+    bench.send(order("clone_mission", "c3"))
+    await bench.final("c2")
+    await until(lambda: len(bench.kafka.records(RESULTS)) >= 2)
+    assert not [r for r in await bench.read(RESULTS) if r["command_id"] == "c1" and r["final"]]
+    await bench.final("c1")
+    await bench.final("c3")
+
+
+def told(results: list[dict[str, Any]]) -> list[tuple[str, bool]]:
+    return [(result["status"], result["final"]) for result in results]
+
+
+@pytest.mark.parametrize("when", ["told", "untold"])
+async def test_a_crash_while_it_is_looked_for_starts_the_settle_time_anew_and_tells_once(
+    make: Make, when: str
+) -> None:
+    bench, api = await on_whole(make)
+    lose(bench, "start_run", effect=False)
+    if when == "untold":
+        reached = bench.freeze("before", "doubt")
+        bench.send(order("start_run"))
+        await reached.wait()
+    else:
+        bench.send(order("start_run"))
+        await bench.results(1)
+    await bench.crash()
+    bench.begin()
+    began = bench.clock.time
+    await bench.final()
+    assert bench.clock.time - began >= SETTLE
+    assert told(await bench.read(RESULTS)) == [("IN_DOUBT", False), ("IN_DOUBT", True)]
+    assert api.calls.count("start_run") == 1
+
+
+async def test_sigterm_leaves_a_doubt_to_the_next_start(make: Make) -> None:
+    bench, _ = await on_whole(make)
+    lose(bench, "start_run", effect=False)
+    bench.send(order("start_run"))
+    await bench.results(1)
+    await bench.end()
+    assert told(await bench.read(RESULTS)) == [("IN_DOUBT", False)]
+    bench.begin()
+    await bench.final()
+    assert told(await bench.read(RESULTS)) == [("IN_DOUBT", False), ("IN_DOUBT", True)]
+
+
+def _unlink(api: WholeApi) -> None:
+    run = api.simulator.world.run(api.mission, api.run)
+    api.simulator.world.unlink_agent(run, "assistant-1")
+
+
+def _delete(api: WholeApi) -> None:
+    world = api.simulator.world
+    world.delete_mission(world.mission(api.mission), 0)
+
+
+REFUSED: list[tuple[str, Callable[[WholeApi], None], str]] = [
+    ("link_agent", lambda _: None, "REJECTED"),
+    ("unlink_agent", _unlink, "ALREADY_DONE"),
+    ("delete_mission", _delete, "ALREADY_DONE"),
+]
+
+
+@pytest.mark.parametrize(("verb", "before", "status"), REFUSED)
+async def test_a_refusal_of_what_is_so_already_is_no_failure(
+    make: Make, verb: str, before: Callable[[WholeApi], None], status: str
+) -> None:
+    bench, api = await on_whole(make)
+    before(api)
+    if verb == "link_agent":
+        api.script = lambda operation, _: refusal(422) if operation == verb else None
+    bench.send(order(verb))
+    result = await bench.final()
+    assert result["status"] == status
+    assert result["http_status"] in (404, 422)
