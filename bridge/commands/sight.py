@@ -274,7 +274,7 @@ class _Search(Generic[T]):
         ours = {_text(row): row for row in self._found if is_ours(row)}
         if ours:
             first, *more = sorted(ours.values(), key=lambda row: self._at(row) or 0)
-            others = {str(ids(row)) for row in more} - {str(ids(first))}
+            others = {made for row in more for made in ids(row).values()} - {*ids(first).values()}
             return Effect(by, _text(first), ids(first), tuple(sorted(others)))
         if any(is_like(row) and self._is_since(row, self._first - _ABOUT) for row in self._found):
             return Otherwise("one without the command's mark is like it and began since")

@@ -78,9 +78,10 @@ def start(command_id: str, mission: str = MISSION, /, body: Any = None, **fields
 def settings(**commands: Any) -> Settings:
     delivery = commands.pop("delivery", "exactly_once")
     rate = commands.pop("rate", 1000)
+    timeout = commands.pop("timeout", 30.0)
     return Settings(
         delivery=delivery,
-        api=ApiSettings(api_key=SecretStr("key"), rate=rate),
+        api=ApiSettings(api_key=SecretStr("key"), rate=rate, timeout=timeout),
         commands=CommandSettings(**commands),
     )
 
