@@ -119,13 +119,7 @@ class Bench:
             self.kafka, self.clock, {TopicPartition(COMMANDS, n) for n in numbers}
         )
         self.stop = asyncio.Event()
-        client = MissionsClient(
-            base_url="https://api.example.test/v2",
-            key=lambda: "key",
-            budget=self.budget,
-            clock=self.clock,
-            transport=httpx.MockTransport(self.api.handle),
-        )
+        client = self.client()
         gate = AccessGate(client.probe, self.clock, self.health)
         self.commands = Commands(
             self.settings,
@@ -140,6 +134,16 @@ class Bench:
         self.bridge = asyncio.create_task(self.commands.run(self.stop))
         self._tasks.append(self.bridge)
         return self.bridge
+
+    def client(self) -> MissionsClient:
+        """Return a client of the API in memory."""
+        return MissionsClient(
+            base_url="https://api.example.test/v2",
+            key=lambda: "key",
+            budget=self.budget,
+            clock=self.clock,
+            transport=httpx.MockTransport(self.api.handle),
+        )
 
     def freeze(self, stage: str, kind: str) -> asyncio.Event:
         """Hang the bridge before or after it commits a record of this kind; set once it hangs."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -18,12 +18,16 @@ from typing import Any
 import httpx
 import pytest
 from commands_bench import RESULTS, STATE, Bench, start
-from commands_world import RUN, refusal, run
+from commands_world import RUN, FakeApi, refusal, run
 from support import fake_kafka
 
 from bridge.avro.codec import Codec
+from bridge.clock import Clock
 from bridge.commands import engine
 from bridge.kafka.producer import Record
+from bridge.missions.client import MissionsClient
+from bridge.missions.faults import refused, translated
+from bridge.missions.wire import Reply
 
 ATTEMPTS = 3
 SETTLE = 2.0
@@ -70,7 +74,7 @@ class Path:
     def pick(self, choices: int) -> int:
         """Take the next decision."""
         at = len(self.taken)
-        choice: int = self.decided[at][0] if at < len(self.decided) else 0
+        choice = self.decided[at][0] if at < len(self.decided) else 0
         self.taken.append((choice, choices))
         return choice
 
@@ -79,7 +83,7 @@ class Path:
         """How many of the ways it stands for."""
         untold = sum(fate is None for _, fate in self.attempts)
         left = ATTEMPTS - len(self.attempts)
-        return len(Fate) ** untold * (len(Crash) * len(Fate)) ** left
+        return int(len(Fate) ** untold * (len(Crash) * len(Fate)) ** left)
 
     def after(self) -> list[tuple[int, int]] | None:
         """Return the decisions of the next path of the tree, None after the last."""
@@ -149,6 +153,12 @@ class ModelBench(Bench):
         self.codec = ModelBench._codec
         return self
 
+    def client(self) -> MissionsClient:
+        """Return a client that reaches the API without the cost of HTTP."""
+        client = super().client()
+        client._wire = DirectWire(self.api, self.clock)  # type: ignore[assignment]
+        return client
+
     async def go(self) -> End:
         """Send the command and go on until it has its final result and nothing is under way."""
         await self.open()
@@ -215,6 +225,52 @@ class ModelBench(Bench):
     async def _do_late(self, request: httpx.Request) -> None:
         await self.clock.sleep(SETTLE / 2)
         self.api.carry_out("start", request)
+
+
+@dataclass(frozen=True)
+class Request:
+    """As much of a request as the API in memory looks at."""
+
+    method: str
+    url: Url
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Url:
+    path: str
+    params: Mapping[str, str | int]
+
+
+class DirectWire:
+    """Stands in for `Wire`: most of a path's time would be spent in httpx."""
+
+    def __init__(self, api: FakeApi, clock: Clock) -> None:
+        self._api = api
+        self._clock = clock
+
+    async def exchange(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        body: str | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> Reply:
+        if check is not None:
+            check()
+        url = Url(f"/v2/ai/missions{path}", params or {})
+        request: Any = Request(method, url, (body or "").encode())
+        try:
+            answer = await self._api.handle(request)
+        except httpx.HTTPError as error:
+            raise translated(operation, error) from error
+        if answer.is_success:
+            now = self._clock.monotonic()
+            return Reply(operation, answer.status_code, answer.headers, answer.content, now, 0.0)
+        raise refused(operation, answer.status_code, answer.headers, answer.text, None)
 
 
 @dataclass
