@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import offsets, schemas, topics
+from bridge.cli import dlq, offsets, schemas, topics
 from bridge.cli.audit import audit
 from bridge.cli.demo import demo
 from bridge.cli.repair import repair
@@ -54,6 +54,7 @@ app.command()(simulate)
 app.add_typer(topics.group, name="topics")
 app.add_typer(offsets.group, name="offsets")
 app.add_typer(schemas.group, name="schemas")
+app.add_typer(dlq.group, name="dlq")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
