@@ -71,8 +71,9 @@ async def deliver(
 ) -> int:
     """Write commands; then, for at most `wait` seconds, print their results as they come.
 
-    Without `wait` print where they were written. Returns the exit code. Raises KafkaAway,
-    RegistryAway, ConfigError, and InvalidRecord for a command that is too large.
+    What is not settled yet is told on stderr. Without `wait` print where they were written.
+    Returns the exit code. Raises KafkaAway, RegistryAway, ConfigError, and InvalidRecord for a
+    command that is too large.
     """
     async with AsyncExitStack() as stack:
         registry = open_registry(settings.registry)
@@ -144,6 +145,8 @@ class _Delivery:
                 result = await self._codec.decode(subject, record.value)
                 if waiting.take(result):
                     self._say_result(result)
+                elif waiting.pending[result["command_id"]]:
+                    typer.echo(f"not settled yet: {_line(result)}", err=True)
         if waiting.missing:
             typer.echo(f"no result in {seconds:g} s: {', '.join(waiting.missing)}", err=True)
         return waiting.exit_code
@@ -160,12 +163,8 @@ class _Delivery:
     def _say_result(self, result: Mapping[str, Any]) -> None:
         if self._as_json:
             say_json(result)
-            return
-        told = [f"{result['status']} {result['type']} {result['command_id']}"]
-        told += [f"{name} {result[name]}" for name in ("mission_id", "run_id") if result[name]]
-        if result["error"]:
-            told.append(f"{result['error']['code']}: {result['error']['message']}")
-        typer.echo(printable("  ".join(told)))
+        else:
+            typer.echo(_line(result))
 
     def _record(self, command: Mapping[str, Any], count: int) -> Record:
         key = parse(command).key
@@ -174,3 +173,11 @@ class _Delivery:
 
     def _subject(self, topic: str) -> str:
         return subject_of(self._prefix, topic)
+
+
+def _line(result: Mapping[str, Any]) -> str:
+    told = [f"{result['status']} {result['type']} {result['command_id']}"]
+    told += [f"{name} {result[name]}" for name in ("mission_id", "run_id") if result[name]]
+    if result["error"]:
+        told.append(f"{result['error']['code']}: {result['error']['message']}")
+    return printable("  ".join(told))

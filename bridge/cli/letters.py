@@ -163,7 +163,7 @@ def refusal(letter: Letter, commands: str, partitions: int, *, again: bool) -> s
     if origin.partition >= partitions:
         return f"{commands} has {partitions} partitions, it was on {origin.partition}"
     if letter.replays >= REPLAYS_AT_MOST and not again:
-        return f"it failed again after {letter.replays} replays: find out why, then --again"
+        return "it failed again although it was put back: find out why, then --again"
     return None
 
 
