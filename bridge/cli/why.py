@@ -1,37 +1,38 @@
-"""`mission-bridge why`: where an event went, or where it was left and why."""
+"""`mission-bridge why`: where an event went, or where it was left and why; and of a command."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 
-from bridge.cli import one_source
+from bridge.cli import one_source, why_command
 from bridge.cli.shared import Config, Json, load, printable, say_json
 from bridge.clock import SECOND, utc
+from bridge.commands.trace import TOPICS, Traced, Tracer
 from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.source.left_out import Account, Sighting, look, reasons
 from bridge.source.segment import digest
 from bridge.source.view import View
-from bridge.source.whereabouts import Place, certificates, command_result, places
+from bridge.source.whereabouts import Behind, Place, certificates, commands_behind, places
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """An event's records, with the certificate of each where it is still there; or why none."""
 
-    places: Sequence[tuple[Place, Mapping[str, Any] | None]]
-    command: Mapping[str, Any] | None
-    seen: Sighting
-    reasons: Sequence[str]
+    places: Sequence[tuple[Place, Mapping[str, Any] | None]] = ()
+    behind: Behind = field(default_factory=Behind)
+    seen: Sighting = field(default_factory=Sighting)
+    reasons: Sequence[str] = ()
 
 
 def why(
-    event_id: Annotated[str, typer.Argument(help="The event.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="The event, or the command.")],
     *,
     run_id: Annotated[
         str | None, typer.Option("--run", metavar="ID", help="Its run: then less has to be read.")
@@ -40,29 +41,57 @@ def why(
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Say where an event is on Kafka and how it got there, or why it is not; exit 1 then."""
+    """Say where an event is on Kafka and how it got there, or why it is not; exit 1 then.
+
+    Of a command: its record, its ledger entry, its results, and where its effect shows. An id that
+    is both is told as both. What is read is told on stderr.
+    """
     settings = load(config, "api", "kafka", "registry")
     chosen = one_source.chosen(settings, source)
-    found = asyncio.run(_why(settings, chosen, event_id, run_id))
+    found, traced = asyncio.run(_why(settings, chosen, name, run_id))
     if as_json:
-        say_json({"event_id": event_id, **_as_object(found)})
+        command = why_command.as_object(traced) if traced.known else None
+        say_json({"event_id": name, **_as_object(found), "as_command": command})
     else:
-        for line in _lines(event_id, found):
+        for line in why_command.lines(name, traced) if traced.known else ():
             typer.echo(printable(line))
-    return EXIT_OK if found.places else EXIT_DIFFERENCE
+        for line in _lines(name, found) if found.places or not traced.known else ():
+            typer.echo(printable(line))
+    return EXIT_OK if found.places or traced.known else EXIT_DIFFERENCE
 
 
 async def _why(
-    settings: Settings, source: SourceSettings, event_id: str, run_id: str | None
-) -> _Found:
+    settings: Settings, source: SourceSettings, name: str, run_id: str | None
+) -> tuple[_Found, Traced]:
     async with one_source.view(settings, source) as view:
-        there = await places(view, event_id, run_id)
-        if not there:
-            return await _left_out(view, event_id, run_id)
-        told = await certificates(view, there)
-        origins = [(one.origin.get("batch", ""), one.origin.get("sweep", "")) for one in there]
-        pairs = [(one, told.get(name)) for one, name in zip(there, origins, strict=True)]
-        return _Found(pairs, await command_result(view, there[0]), Sighting(), [])
+        tracer = Tracer(settings, view.desk.kafka, view.desk.codec)
+        _say_read(*(settings.topic(topic) for topic in TOPICS))
+        traced = await tracer.find(name)
+        if traced.known:
+            _say_read("the API", f"its run on {view.desk.layout.events}")
+            await tracer.follow(traced, name, view.client)
+        return await _event(view, name, run_id, elsewhere=traced.known), traced
+
+
+async def _event(view: View, event_id: str, run_id: str | None, *, elsewhere: bool) -> _Found:
+    """Return an event's records, or why there are none, unless the id is known `elsewhere`."""
+    layout = view.desk.layout
+    _say_read(layout.events, layout.dead_letters)
+    there = await places(view, event_id, run_id)
+    if not there and elsewhere:
+        return _Found()
+    if not there:
+        _say_read("the API's lists")
+        return await _left_out(view, event_id, run_id)
+    _say_read(layout.audit, view.settings.topic("command-results"))
+    told = await certificates(view, there)
+    origins = [(one.origin.get("batch", ""), one.origin.get("sweep", "")) for one in there]
+    pairs = [(one, told.get(origin)) for one, origin in zip(there, origins, strict=True)]
+    return _Found(pairs, await commands_behind(view, there[0]))
+
+
+def _say_read(*what: str) -> None:
+    typer.echo(f"reading {', '.join(what)}", err=True)
 
 
 async def _left_out(view: View, event_id: str, run_id: str | None) -> _Found:
@@ -71,14 +100,15 @@ async def _left_out(view: View, event_id: str, run_id: str | None) -> _Found:
     checkpoint = await view.desk.look()
     account = Account(checkpoint, view.lateness(checkpoint), view.source.audit_interval)
     name = None if run_id is None else digest(run_id, event_id)
-    return _Found([], None, seen, list(reasons(account, name, seen)))
+    return _Found(seen=seen, reasons=list(reasons(account, name, seen)))
 
 
 def _as_object(found: _Found) -> dict[str, Any]:
     pages = {"feed": found.seen.in_feed, "run": found.seen.in_run}
     return {
         "published": [_place_object(place, told) for place, told in found.places],
-        "command": found.command,
+        "command": found.behind.logged,
+        "started_by": found.behind.started,
         "shown": {
             name: None if item is None or item.ask is None else item.ask.page
             for name, item in pages.items()
@@ -107,10 +137,13 @@ def _place_object(place: Place, told: Mapping[str, Any] | None) -> dict[str, Any
 def _lines(event_id: str, found: _Found) -> Iterator[str]:
     for place, told in found.places:
         yield from _place_lines(event_id, place, told)
-    if found.command is not None:
-        result = found.command
-        final = "" if result["final"] else ", not final"
-        yield f"  logged by command {result['command_id']}: {result['status']}{final}"
+    for did, result in (
+        ("logged", found.behind.logged),
+        ("its run was started", found.behind.started),
+    ):
+        if result is not None:
+            final = "" if result["final"] else ", not final"
+            yield f"  {did} by command {result['command_id']}: {result['status']}{final}"
     if found.places:
         return
     yield f"event {event_id} is not on Kafka"

@@ -92,34 +92,40 @@ async def certificates(view: View, found: Sequence[Place]) -> dict[tuple[str, st
     return told
 
 
-async def command_result(view: View, place: Place) -> Mapping[str, Any] | None:
-    """Return the newest result of the command that logged an event; None: there is none.
+@dataclass(slots=True)
+class Behind:
+    """The newest results of the commands that logged an event, and that started its run."""
 
-    Raises KafkaAway, RegistryAway.
-    """
-    fields = place.kept.fields
+    logged: Mapping[str, Any] | None = None
+    started: Mapping[str, Any] | None = None
+
+
+async def commands_behind(view: View, place: Place) -> Behind:
+    """Return what commands have to do with an event. Raises KafkaAway, RegistryAway."""
+    fields, behind = place.kept.fields, Behind()
     ids = [] if fields is None else list(_command_ids(fields))
     topic = view.settings.topic("command-results")
     subject = f"{topic}-value"
-    if not ids:
-        return None
     try:
         partitions = await find_topic(view.desk.kafka, topic)
         known = subjects(view.settings.kafka.topic_prefix)
         await view.desk.codec.prepare(subject, known[subject].schema)
     except ConfigError:
-        return None  # an installation that carries out no commands
-    newest: Mapping[str, Any] | None = None
+        return behind  # an installation that carries out no commands
     async for record in view.records(topic, len(partitions)):
-        if record.key != place.kept.run_id.encode():
-            continue
+        if place.kept.run_id.encode() not in (record.value or b""):
+            continue  # Avro writes texts as they are
         try:
             result = await view.desk.codec.decode(subject, record.value)
         except InvalidRecord:
             continue
+        if result["run_id"] != place.kept.run_id:
+            continue
         if result["command_id"] in ids:
-            newest = result
-    return newest
+            behind.logged = result
+        elif result["type"] == "start_run" and result["final"]:
+            behind.started = result
+    return behind
 
 
 def _command_ids(fields: Mapping[str, Any]) -> Iterator[str]:

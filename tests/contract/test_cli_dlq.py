@@ -6,6 +6,7 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from support import commands
@@ -143,7 +144,7 @@ def test_a_command_whose_schema_came_too_late_is_put_back_and_done_once(
         done = dlq(on, "replay", "--reason", "unknown_schema")
         assert (done.code, "1 put back, 0 left out" in done.out) == (0, True)
         commands.expect_all_done(on, bridge)
-        wait_for(lambda count=count: len(commands.results(on)) == count)
+        wait_for(partial(has_results, on, count))
     again = read_topic(on.broker, f"{on.prefix}.commands")[1:]
     for record in again:
         assert (record.partition, record.key, record.value) == (
@@ -157,6 +158,10 @@ def test_a_command_whose_schema_came_too_late_is_put_back_and_done_once(
     assert (second["status"], second["run_id"]) == ("DUPLICATE", first["run_id"])
     assert len(on.effects()) == 1
     assert len(letters(on)) == 1
+
+
+def has_results(on: Stage, count: int) -> bool:
+    return len(commands.results(on)) == count
 
 
 def register(on: Stage, schema: str) -> int:

@@ -32,6 +32,13 @@ def on(kafka: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stag
             *("--command-id", "logged-1", "--wait", "60"),
         )
         wait_for(lambda: bridge.published > EVENTS)
+        (started,) = made.command(
+            "send",
+            *("start_run", "--mission-id", some["mission_id"]),
+            *("--command-id", "started-1", "--wait", "60", "--json"),
+        ).splitlines()
+        made.insert(1, run_id=json.loads(started)["run_id"])
+        wait_for(lambda: bridge.published >= len(made.events()))
         assert bridge.stop() == 0
         yield made
     delete_topics(kafka.address, prefix)
@@ -96,3 +103,36 @@ def test_what_is_not_there_is_exit_1_with_a_reason(on: Stage) -> None:
     assert line["shown"] == {"feed": 1, "run": 1}
     unknown = why(on, {"event_id": "no-such"})
     assert (unknown.code, unknown.out.count("the API shows no such event")) == (1, 1)
+
+
+def test_a_command_is_followed_to_the_event_that_it_logged(on: Stage) -> None:
+    event = on.events()[EVENTS]
+    ended = why(on, {"event_id": "logged-1"}, "--json")
+    (line,) = ended.lines
+    command = line["as_command"]
+    assert (ended.code, line["published"], command["type"]) == (0, [], "log_event")
+    assert [one["topic"] for one in command["sent"]] == [f"{on.prefix}.commands"]
+    assert (command["ledger"]["kind"], command["ledger"]["attempts"]) == ("done", 1)
+    assert command["ledger"]["of"] == command["sent"][0]["offset"]
+    assert [one["result"]["status"] for one in command["results"]] == ["SUCCEEDED"]
+    (logged,) = command["logged"]
+    assert logged["event_id"] == event["event_id"]
+    (place,) = why(on, event, "--json").lines[0]["published"]
+    assert (logged["partition"], logged["offset"]) == (place["partition"], place["offset"])
+    assert f"reading {on.prefix}.commands, " in ended.err
+
+
+def test_a_command_is_followed_to_the_run_that_it_started_and_back(on: Stage) -> None:
+    ended = why(on, {"event_id": "started-1"}, "--json")
+    (line,) = ended.lines
+    command = line["as_command"]
+    (effect,) = [one for one in on.effects() if one.get("command_id") == "started-1"]
+    assert command["run"]["run_id"] == command["run_id"] == effect["run_id"]
+    shown = [event for event in on.events() if event["run_id"] == effect["run_id"]]
+    assert command["run_events"]["count"] == len(shown) > 0
+    (back,) = why(on, shown[0], "--json").lines
+    assert (back["started_by"]["command_id"], back["as_command"]) == ("started-1", None)
+    assert "its run was started by command started-1: SUCCEEDED" in why(on, shown[0]).out
+    told = why(on, {"event_id": "started-1"}).out.splitlines()
+    assert told[0] == "command started-1: start_run"
+    assert f"run {effect['run_id']} bears its id in metadata.bridge_command_id" in told[4]
