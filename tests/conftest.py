@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from support import brokers
+from support import brokers, examples
 from support import kafka as eyes
 
 from bridge.config import KafkaSettings
@@ -79,6 +79,13 @@ def apicurio_url() -> Iterator[str]:
         url, description = _required("real registry", stack, brokers.registry())
         _USED["real registry"] = description
         yield url
+
+
+@pytest.fixture(scope="session")
+def java_example() -> Iterator[list[str]]:
+    """The command that runs the example in Java."""
+    with ExitStack() as stack:
+        yield _required("Java example", stack, examples.java_example())
 
 
 @pytest.fixture
