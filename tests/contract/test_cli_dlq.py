@@ -153,6 +153,9 @@ def test_a_command_whose_schema_came_too_late_is_put_back_and_done_once(
             late.value,
         )
         assert record.headers == (*late.headers, (REPLAYS, b"1"))
+    told = invoke("why", "late", env=on.env()).out
+    assert "dead letter that names it: unknown_schema" in told
+    assert told.count("  sent: ") == 3  # the first one can be read by now
     first, second = commands.results(on)
     assert (first["status"], first["final"]) == ("SUCCEEDED", True)
     assert (second["status"], second["run_id"]) == ("DUPLICATE", first["run_id"])
