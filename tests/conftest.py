@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support import brokers, examples
 from support import kafka as eyes
+from support import network as networks
 
 from bridge.config import KafkaSettings
 from bridge.errors import DependencyAway
@@ -86,6 +87,13 @@ def java_example() -> Iterator[list[str]]:
     """The command that runs the example in Java."""
     with ExitStack() as stack:
         yield _required("Java example", stack, examples.java_example())
+
+
+@pytest.fixture
+def network() -> Iterator[networks.Network]:
+    """Two hosts with a router between them."""
+    with ExitStack() as stack:
+        yield _required("network namespaces", stack, networks.network())
 
 
 @pytest.fixture
