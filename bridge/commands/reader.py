@@ -60,9 +60,9 @@ class Reader:
         if ledger.partitions not in (None, partitions):
             raise StateError(
                 f"{self._at.topic} has {partitions} partitions, its ledger was written for"
-                f" {ledger.partitions}: keys moved, so dedup and order are lost. Give the topic its"
-                " old count back by creating it anew, or move to a new topic prefix once all its"
-                " commands have their results"
+                f" {ledger.partitions}: keys moved, so dedup and order are lost. Once all its"
+                " commands have their results, delete it and its command-state topic, and create"
+                " both anew (see More partitions for commands in docs/OPERATIONS.md)"
             )
         begin, end = await self._bounds(first_start=ledger.position is None)
         position = ledger.position or Position(begin)

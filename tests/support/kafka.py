@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from bridge.clock import Clock
 
@@ -129,6 +129,18 @@ def create_topics(
     while not partitions.items() <= list_topics(address).items():
         if _CLOCK.monotonic() > end:
             raise AssertionError(f"topics not shown within 30 s: {partitions}")
+
+
+def add_partitions(address: str, partitions: Mapping[str, int]) -> None:
+    """Raise the partition counts of topics, by name."""
+    admin = AdminClient({"bootstrap.servers": address})
+    wanted = [NewPartitions(name, count) for name, count in partitions.items()]
+    for future in admin.create_partitions(wanted).values():
+        future.result(30)
+    end = _CLOCK.monotonic() + 30
+    while not partitions.items() <= list_topics(address).items():
+        if _CLOCK.monotonic() > end:
+            raise AssertionError(f"partitions not shown within 30 s: {partitions}")
 
 
 def list_topics(address: str) -> dict[str, int]:
