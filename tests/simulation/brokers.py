@@ -142,6 +142,11 @@ class Brokers:
         elif not known.ended:
             raise errors.InvalidTxnState
 
+    @property
+    def are_quiet(self) -> bool:
+        """Whether every transaction is ended, its markers written."""
+        return all(one.ongoing is None and one.ending is None for one in self._ids.values())
+
     def leave_open(self, name: str, at: TopicPartition) -> None:
         """Let a stranger write something and hang, until its transaction times out."""
         known = self._ids[name]

@@ -1,27 +1,43 @@
-"""The way to the API and back: time passes, answers get lost, machines freeze and die on it."""
+"""The way to the API and back: time passes, answers get lost, machines freeze and die on it.
+
+It stands in for the client's wire: what httpx makes of a request costs more than all the rest of a
+story, and is tried elsewhere.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import functools
+from collections.abc import Callable, Mapping
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Any
 
 import httpx
 import httpx._urlparse
 import httpx._urls
 
-from bridge.dev.answers import Ending, Reply
+from bridge.dev import answers
+from bridge.missions.faults import FOREIGN, refused, translated
+from bridge.missions.pacing import asked_wait
+from bridge.missions.wire import Reply
 from simulation.stage import Stage
 from simulation.virtual import Machine
 
-# A third of what a request costs is the parsing of its URL, which is a pure function of a text.
+# For who goes through httpx: a third of what a request costs there is the parsing of its URL, which
+# is a pure function of a text.
 httpx._urls.urlparse = httpx._urlparse.urlparse = functools.lru_cache(8192)(  # type: ignore[attr-defined]
     httpx._urlparse.urlparse
 )
 
+KEY = {"authorization": "Bearer KEY0123456789ABCDEF"}
+TIMEOUT = 30.0
+"""Seconds after which a request is given up."""
 
-class Network(httpx.AsyncBaseTransport):
-    """Brings the requests of one machine to the simulator."""
+LONG = 1000.0
+"""Seconds until an answer that nobody waits for any more."""
+
+
+class Network:
+    """Brings the requests of one machine to the simulator, as a `Wire` does."""
 
     def __init__(self, stage: Stage, machine: Machine) -> None:
         self._stage = stage
@@ -29,9 +45,36 @@ class Network(httpx.AsyncBaseTransport):
         self._roads = stage.scenario.roads
         self._rng = stage.network_chance
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        roads, rng = self._roads, self._rng
-        stage = self._stage
+    async def exchange(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        body: str | None = None,
+        check: Callable[[], None] | None = None,  # noqa: ARG002 - sources give none
+    ) -> Reply:
+        """Send one request and return its 2xx answer; raises what `Wire.exchange` does."""
+        assert body is None, "sources only read"
+        what = f"{operation} ({method} {path or '/'})"
+        loop = self._stage.loop
+        sent = loop.time()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                reply = await self._send(method, path, params or {})
+        except FOREIGN as error:
+            raise translated(what, error) from error
+        headers = reply.headers
+        if 200 <= reply.status < 300:
+            return Reply(what, reply.status, headers, reply.body, sent, loop.time() - sent)
+        wait = asked_wait(headers, self._stage.clock.now())
+        text = reply.body.decode(errors="replace")
+        raise refused(what, reply.status, httpx.Headers(headers), text, wait)
+
+    async def _send(self, method: str, path: str, params: Mapping[str, str | int]) -> answers.Reply:
+        """Let a request travel to the simulator, and its answer back."""
+        roads, rng, stage = self._roads, self._rng, self._stage
         stage.on_request(self._machine)
         await self._machine.travel(rng.choice(roads.latencies))
         if stage.api_away:
@@ -41,31 +84,25 @@ class Network(httpx.AsyncBaseTransport):
         now = stage.clock.now()
         stage.sky.blow(now)
         stage.sky.answered(now)
-        reply = stage.simulator.handle(
-            request.method,
-            request.url.raw_path.decode().partition("?")[0],
-            self._query(request),
-            {"authorization": request.headers["authorization"]},
-            request.content,
-        )
+        query = "&".join(f"{name}={value}" for name, value in self._spoiled(path, params).items())
+        reply = stage.simulator.handle(method, f"/v2/ai/missions{path}", query, KEY)
         self._spoil_date(reply)
         if rng.random() < 0.25:
             await self._machine.travel(rng.choice(roads.latencies))
         else:
             await self._machine.gate()
-        return await self._deliver(request, reply)
+        return await self._deliver(f"{path}?{query}", reply)
 
-    def _query(self, request: httpx.Request) -> str:
-        query = request.url.query.decode()
-        if request.url.path.endswith("/runs") and self._stage.hides_runs:
-            return f"{query}&status=paused"  # there are none
-        size, params = self._roads.fixed_size, request.url.params
-        if request.url.path.endswith("/events") and self._gives_another_page():
-            number = int(params["page[number]"]) + 1
-            return f"page[number]={number}&page[size]={params['page[size]']}"
-        if size is None or not request.url.path.endswith("/events"):
-            return query
-        return f"page[number]={params['page[number]']}&page[size]={size}"
+    def _spoiled(self, path: str, params: Mapping[str, str | int]) -> Mapping[str, str | int]:
+        """Return what the API takes for the parameters of a request."""
+        if path.endswith("/runs") and self._stage.hides_runs:
+            return {**params, "status": "paused"}  # there are none
+        if not path.endswith("/events"):
+            return params
+        if self._gives_another_page():
+            return {**params, "page[number]": int(params["page[number]"]) + 1}
+        size = self._roads.fixed_size
+        return params if size is None else {**params, "page[size]": size}
 
     def _gives_another_page(self) -> bool:
         share = self._roads.other_pages
@@ -77,9 +114,9 @@ class Network(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("refused")
         if kind == 1:
             raise httpx.ReadError("reset")
-        await self._machine.travel(1000.0)
+        await self._machine.travel(LONG)
 
-    def _spoil_date(self, reply: Reply) -> None:
+    def _spoil_date(self, reply: answers.Reply) -> None:
         roads, rng = self._roads, self._rng
         date = reply.headers.get("date")
         if date is None:
@@ -93,16 +130,14 @@ class Network(httpx.AsyncBaseTransport):
         if roads.no_dates and rng.random() < roads.no_dates:
             del reply.headers["date"]
 
-    async def _deliver(self, request: httpx.Request, reply: Reply) -> httpx.Response:
-        path = request.url.raw_path.decode().partition("/missions")[2]
+    async def _deliver(self, asked: str, reply: answers.Reply) -> answers.Reply:
         self._stage.tell(
-            self._machine.name, f"asks {path}: {reply.status}, {len(reply.body)} bytes"
+            self._machine.name, f"asks {asked}: {reply.status}, {len(reply.body)} bytes"
         )
         if reply.delay:
             await self._machine.travel(reply.delay)
-        if reply.ending is Ending.WITHHELD:
-            await self._machine.travel(1000.0)
-        if reply.ending is Ending.DROPPED or reply.keep is not None:
+        if reply.ending is answers.Ending.WITHHELD:
+            await self._machine.travel(LONG)
+        if reply.ending is answers.Ending.DROPPED or reply.keep is not None:
             raise httpx.RemoteProtocolError("the connection was closed")
-        headers: Any = reply.headers
-        return httpx.Response(reply.status, headers=headers, content=reply.body)
+        return reply

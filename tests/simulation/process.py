@@ -21,12 +21,18 @@ from bridge.source.owner import Source
 from bridge.source.publish import Layout
 from simulation.clients import KafkaOn
 from simulation.network import Network
+from simulation.remembered import remember_all
 from simulation.scenarios import Scenario
 from simulation.stage import Stage
 from simulation.virtual import START, Machine, MachineClock, seconds
 
 SETTINGS: Final = Settings()
 SOURCE: Final = "default"
+remember_all()
+
+NOWHERE: Final = httpx.AsyncBaseTransport()
+"""Nothing of a story goes through httpx."""
+
 LAYOUT: Final = Layout.of(SETTINGS, SOURCE, events=3, checkpoints=1)
 
 
@@ -76,8 +82,10 @@ class Process:
             key=lambda: "KEY0123456789ABCDEF",
             budget=RateBudget(1e6, clock),
             clock=clock,
-            transport=Network(stage, machine),
+            transport=NOWHERE,
         )
+        wire: Any = Network(stage, machine)
+        client._wire = wire
         health = Health(clock)
         gate = AccessGate(client.probe, clock, health)
         kafka: Any = KafkaOn(stage, machine)

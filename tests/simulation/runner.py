@@ -132,7 +132,7 @@ def portion(scenario: str, seed: int, number: int) -> tuple[str, Totals, list[Fa
         totals.add(outcome)
         if outcome.problems:
             failures.append(Failure(scenario, each, tuple(outcome.problems)))
-    gc.collect()
+        gc.collect()  # tasks of a story that is over make those of the next one slow to find
     return scenario, totals, failures
 
 
@@ -141,11 +141,14 @@ def be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
     gc.disable()
+    gc.collect()
+    gc.freeze()
 
 
 def be_loud() -> None:
     """Take back what `be_quiet` did, but for structlog."""
     logging.disable(logging.NOTSET)
+    gc.unfreeze()
     gc.enable()
 
 

@@ -54,7 +54,8 @@ async def _play(stage: Stage) -> Outcome:
     await stage.over
     for task in tasks:
         task.cancel()
-    await passing(1.0)  # until the last markers are written
+    # Who is at work goes on: what is judged must not be half done.
+    await _until(lambda: stage.brokers.are_quiet, PATIENCE, every=0.01)
     outcome = _judged(stage, group)
     await group.clear()
     return outcome
@@ -112,12 +113,12 @@ async def _end(stage: Stage, group: Group) -> None:
     stage.end()
 
 
-async def _until(reached: Callable[[], bool], seconds: float) -> bool:
+async def _until(reached: Callable[[], bool], seconds: float, every: float = 1.0) -> bool:
     """Wait until something is so; False if that takes too long."""
     waited = 0.0
     while not reached() and waited < seconds:
-        await passing(1.0)
-        waited += 1.0
+        await passing(every)
+        waited += every
     return reached()
 
 
