@@ -72,7 +72,7 @@ order_violations = Counter(
 )
 gaps = Counter(
     "bridge_feed_gaps",
-    "Sweeps that met the end of the feed before anything known: events may have fallen off it.",
+    "Times that events may be where no sweep reads: off the feed's end, or below a clock set back.",
     ["source"],
     registry=METRICS,
 )
@@ -98,6 +98,12 @@ lateness = Histogram(
 lateness_window = Gauge(
     "bridge_source_lateness_window_seconds",
     "The lateness window in use: as set, or more where events were measured to be later.",
+    ["source"],
+    registry=METRICS,
+)
+clock_step = Gauge(
+    "bridge_source_clock_step_seconds",
+    "By how much the API's clock was set, or is another on some of its machines, of late; 0: none.",
     ["source"],
     registry=METRICS,
 )

@@ -183,14 +183,16 @@ def position(
     complete_until: float | None,
     fresh_until: float,
     lateness: float,
+    clock_step: float,
 ) -> None:
-    """Show how far a source has come, in seconds since 1970, and its lateness window."""
+    """Show how far a source has come, in seconds since 1970; its lateness window, and the step."""
     if frontier is not None:
         metrics.frontier.labels(source).set(frontier)
     if complete_until is not None:
         metrics.complete_until.labels(source).set(complete_until)
     metrics.fresh_until.labels(source).set(fresh_until)
     metrics.lateness_window.labels(source).set(lateness)
+    metrics.clock_step.labels(source).set(clock_step)
 
 
 def lateness_measured(source: str, seconds: Iterable[float]) -> None:

@@ -58,6 +58,6 @@ def assembled(
         )
 
     interval = round(settings.audit_interval * SECOND)
-    table = RunTable(client, committer, reader(), index, interval)
+    table = RunTable(client, committer, reader(), index, interval, cap)
     auditor = Auditor(client, clock, committer, reader(), table, on_topic, may_go_on, interval, cap)
     return Poller(settings, client, clock, committer, reader(), auditor, may_go_on)

@@ -7,7 +7,7 @@ audit interval, once the lateness window has passed since their end, and once a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -49,7 +49,6 @@ def sort_out(
     seen: Mapping[bytes, int],
     *,
     oldest: Micros,
-    is_dated: Callable[[Item], bool],
 ) -> Sorted:
     """Sort the items of a run's list by what is known of each; `oldest`: older digests expired.
 
@@ -58,8 +57,8 @@ def sort_out(
     """
     known = [item for item in items if item.digest in seen]
     unknown = [item for item in items if item.digest not in seen]
-    new = [item for item in unknown if item.at >= oldest and is_dated(item)]
-    expired = [item for item in unknown if item.at < oldest or not is_dated(item)]
+    new = [item for item in unknown if item.at >= oldest and item.is_dated]
+    expired = [item for item in unknown if item.at < oldest or not item.is_dated]
     return Sorted(known, new, expired)
 
 

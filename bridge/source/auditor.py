@@ -11,7 +11,7 @@ from bridge.clock import SECOND, Clock, Micros
 from bridge.errors import ApiError, ApiRejected, BridgeError, InvalidId, RateLimited
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Event
-from bridge.source import audit, certificate, convert, lists
+from bridge.source import audit, certificate, lists
 from bridge.source.certificate import Finding, Proof
 from bridge.source.checkpoint import Hole, Position
 from bridge.source.discovery import RunTable, finished
@@ -123,7 +123,7 @@ class Auditor:
         if repairs and hole is not None:
             self._repair = _Repair(hole, self._table.readable())
             self._repair_at = here + self._interval / SECOND
-            self._table.hurry(self._repair.waiting, now)
+            self._table.hurry(self._repair.waiting)
         failures = 0
         work = _Work(proof)
         while (run := self._table.next(now)) is not None and self._clock.monotonic() < until:
@@ -211,9 +211,7 @@ class Auditor:
         state = self._committer.state
         position = state.position
         counted = [item for item in items if item.at >= position.counted_from]
-        found = audit.sort_out(
-            counted, state.seen, oldest=position.oldest, is_dated=convert.is_dated
-        )
+        found = audit.sort_out(counted, state.seen, oldest=position.oldest)
         fresh = found.new
         if not audit.accounts_for(summary, found):
             on_topic = await self._published(run, min(one.at for one in counted))

@@ -12,12 +12,15 @@ from typing import Final
 
 from bridge.clock import Micros
 from bridge.source.runs import RunSummary, fold
-from bridge.source.segment import Entry, Segment, short_run
+from bridge.source.segment import UNDATED, Entry, Segment, short_run
 from bridge.source.sweep import BEGINNING, Item
 
 NO_CHAIN: Final = bytes(16)
 EXPIRE_AT_ONCE: Final = 200
 """Tombstones of segments in a transaction at most."""
+
+MOST_UNDATED: Final = 10_000
+"""Events without a time whose digests outlive others: the feed may show them at any height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class Checkpoint:
 
     `partitions` are the counts of the events topic and of the checkpoint topic (None: an older
     version did not write them). `seen` has the content's checksum of each event by its digest
-    (0: not known).
+    (0: not known), `undated` says how many of them have no time of their own.
     """
 
     source: str
@@ -168,6 +171,7 @@ class Checkpoint:
     seen: dict[bytes, int] = field(default_factory=dict)
     runs: dict[str, RunSummary] = field(default_factory=dict)
     segments: dict[int, Segment] = field(default_factory=dict)
+    undated: int = 0
     is_new: bool = True
 
     def plan(
@@ -185,10 +189,11 @@ class Checkpoint:
         """Decide what is new among `items` (oldest first) and what the checkpoint becomes.
 
         `keep` is the oldest time that a sweep may still read: digests below it expire, but for
-        events dated beyond the server's time, which the feed goes on to show: they are carried
-        into the new segment. `publish` is called for each new event, in order; without it all items
-        are only remembered. `runs` replaces summaries, before the items are added to them. With
-        proven=True digests may be expired: an audit has looked at what is published.
+        events dated beyond the server's time, which the feed goes on to show, and for those without
+        a time, which take that of any neighbour: they are carried into the new segment. `publish`
+        is called for each new event, in order; without it all items are only remembered. `runs`
+        replaces summaries, before the items are added to them. With proven=True digests may be
+        expired: an audit has looked at what is published.
         """
         any_age = proven or publish is None
         oldest = BEGINNING if any_age else max(position.oldest, self.position.oldest)
@@ -201,14 +206,15 @@ class Checkpoint:
             one.digest: one
             for number in expired
             for one in self.segments[number].unpack()
-            if one.at >= keep
+            if one.at >= keep and (one.at != UNDATED or self.undated <= MOST_UNDATED)
         }
         chosen: dict[bytes, Item] = {}
         for item in items:
             known = item.digest in self.seen or item.digest in entries
             if item.at >= oldest and not known and item.digest not in chosen:
                 chosen[item.digest] = item
-                entries[item.digest] = Entry(item.digest, item.at, item.checksum)
+                at = item.at if item.is_dated else UNDATED
+                entries[item.digest] = Entry(item.digest, at, item.checksum)
         position = replace(position, kept_from=keep if expired else kept_from)
         changed = dict(runs or {})
         fresh: list[Fresh] = []
@@ -217,7 +223,7 @@ class Checkpoint:
             fresh = self._mark(
                 list(chosen.values()), position.counted_from, changed, reopened, publish
             )
-        segment = self._segment(list(entries.values()), server_time)
+        segment = self._segment(list(entries.values()), max(server_time, keep))
         number = max(sweep, self.sweep)
         return Batch(fresh, position, segment, expired, changed, reopened, number)
 
@@ -226,6 +232,7 @@ class Checkpoint:
         for number in batch.expired:
             for one in self.segments.pop(number).unpack():
                 self.seen.pop(one.digest, None)
+                self.undated -= one.at == UNDATED
         if batch.segment is not None:
             self.remember(batch.segment)
         for run, summary in batch.runs.items():
@@ -244,6 +251,7 @@ class Checkpoint:
         self.segments[segment.batch] = segment
         for one in segment.unpack():
             self.seen[one.digest] = one.checksum
+            self.undated += one.at == UNDATED
         self.batch, self.chain = segment.batch, segment.chain
 
     def changed(self, items: Sequence[Item]) -> list[Item]:
@@ -302,8 +310,9 @@ class Checkpoint:
         expired = [number for number, segment in self.segments.items() if segment.settled < keep]
         return expired[:EXPIRE_AT_ONCE]
 
-    def _segment(self, entries: list[Entry], server_time: Micros) -> Segment | None:
+    def _segment(self, entries: list[Entry], latest: Micros) -> Segment | None:
+        """Pack a segment that may expire when sweeps begin above `latest`, whatever it holds."""
         if not entries:
             return None
-        settled = min(max(one.at for one in entries), server_time)
+        settled = min(max(one.at for one in entries), latest)
         return Segment.pack(self.chain, self.batch + 1, entries, settled)

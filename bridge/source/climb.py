@@ -101,7 +101,7 @@ class _Climb:
                 # The total is a hint: where it lies, the end is found by ever longer steps.
                 self._step = 0 if window.total > behind else max(self.largest, 2 * self._step)
                 start = max(window.total, behind + self._step)
-            elif not (yield from sweep.is_end(window.ask)):
+            elif not (yield from sweep.is_end(window)):
                 start = max(window.total, window.end)
             elif window.items or not window.ask.offset:
                 self._step = 0
@@ -131,7 +131,7 @@ class _Climb:
             if newer < len(window.items):
                 offset = max(0, window.ask.offset - 1 + min(self._step, 0))
                 self._step = min(-self.largest // 4, 2 * self._step)
-            elif len(window.items) < window.ask.size and (yield from sweep.is_end(window.ask)):
+            elif len(window.items) < window.ask.size and (yield from sweep.is_end(window)):
                 if window.items or not window.ask.offset:
                     self.gap = self.low > BEGINNING and bool(window.items)
                     self.end = window.oldest if window.items else None
@@ -162,7 +162,7 @@ class _Climb:
             window = yield from self._read(sweep.window_around(offset, self.largest, SLACK))
             while not any(item.at < self.low for item in window.items):
                 short = len(window.items) < window.ask.size
-                if short and (yield from sweep.is_end(window.ask)):
+                if short and (yield from sweep.is_end(window)):
                     break
                 behind = window.ask.offset + window.ask.size - SLACK
                 window = yield from self._read(sweep.window_from(behind, self.largest))

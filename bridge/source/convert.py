@@ -23,23 +23,20 @@ def items(
     """Return the rows of a page as items; None where a full page has no usable timestamp at all.
 
     A row without one takes that of its neighbour: the feed's order says about when it happened,
-    and it must keep its place. Where no row has one, all take `otherwise` on the first page; on
-    others they are passed over, as nothing says where they belong: another window shows them with
-    neighbours.
+    and it must keep its place. Where no row has one, all take `otherwise`.
     """
     times = [_time(row) for row in rows]
     known = next((time for time in times if time is not None), None)
     if known is None:
         if rows and len(rows) == ask.size:
             return None
-        if ask.page > 1:
-            return ()
         known = otherwise
     placed: list[Item] = []
     for row, time in zip(rows, times, strict=True):
         known = known if time is None else time
         run_id = row.run_id if isinstance(row, Event) else ""
-        placed.append(Item(known, _digest(row), run_id, row, checksum(row), ask))
+        is_dated = time is not None
+        placed.append(Item(known, _digest(row), run_id, row, checksum(row), ask, is_dated))
     return tuple(placed)
 
 
@@ -52,11 +49,6 @@ def runs(rows: Sequence[Run], ask: Ask, otherwise: Micros) -> tuple[Item, ...] |
         Item(otherwise if at is None else at, digest(row.run_id, ""), row.run_id, row, ask=ask)
         for row, at in zip(rows, times, strict=True)
     )
-
-
-def is_dated(item: Item) -> bool:
-    """Whether an item's time is its own, and not its neighbour's."""
-    return isinstance(item.row, Event) and moment(item.row.timestamp) is not None
 
 
 def checksum(row: Event | Malformed) -> int:

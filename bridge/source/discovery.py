@@ -44,11 +44,13 @@ class RunTable:
         reader: Reader,
         index: MissionIndex,
         interval: Micros,
+        cap: Micros,
     ) -> None:
         self._committer = committer
         self._reader = reader
         self._index = index
         self._interval = interval
+        self._cap = cap
         self._list = ApiList(
             "the runs",
             lambda page, size: client.list_recent_runs(page=page, size=size),
@@ -56,6 +58,7 @@ class RunTable:
         )
         self._due: list[tuple[Micros, str]] = []
         self._looked_at: dict[str, Micros] = {}
+        self._urgent: set[str] = set()
         self.status: dict[str, str] = {}
         """How each run was when it was seen last."""
 
@@ -65,8 +68,7 @@ class RunTable:
         Raises what the API client and the writer raise.
         """
         position = self._committer.state.position
-        until = position.runs_until
-        stop = BEGINNING if until is None else until - proof.lateness
+        stop = self._stop(proof)
         changed: dict[str, RunSummary | None] = {}
 
         async def found(one: Found) -> None:
@@ -84,10 +86,23 @@ class RunTable:
             await self._committer.commit([], position, proof, runs=part)
             position = self._committer.state.position
         if swept.newest is not None:
-            newest = max(min(swept.newest, proof.server_time), until or BEGINNING)
-            await self._committer.commit([], replace(position, runs_until=newest), proof)
+            newest = max(swept.newest, position.runs_until or BEGINNING)
+            until = min(newest, proof.server_time)
+            await self._committer.commit([], replace(position, runs_until=until), proof)
         self._plan(proof.lateness)
         return True
+
+    def _stop(self, proof: Proof) -> Micros:
+        """Return how far back the list of runs is to be read.
+
+        A clock that was set back stamps new runs below those that are known.
+        """
+        until = self._committer.state.position.runs_until
+        if until is None:
+            return BEGINNING
+        if proof.server_time < until:
+            until = min(until, proof.server_time - self._cap)
+        return until - proof.lateness
 
     def mission_of(self, run: str) -> str | None:
         """Return the mission of a run in the table, None if it is not known."""
@@ -107,19 +122,20 @@ class RunTable:
         """Return how many runs are due."""
         return sum(1 for at, _ in self._due if at <= now)
 
-    def hurry(self, runs: set[str], now: Micros) -> None:
-        """Let these runs be due before all others."""
+    def hurry(self, runs: set[str]) -> None:
+        """Let these runs be due before all others, until each was looked at."""
+        self._urgent = set(runs)
         self._due = [(BEGINNING, run) for run in sorted(runs)]
-        self._looked_at.update(dict.fromkeys(runs, now))
 
     def looked_at(self, run: str, now: Micros, lateness: Micros) -> None:
         """Put a run that was looked at, or could not be, back into the order."""
         if self._due and self._due[0][1] == run:
             heapq.heappop(self._due)
         self._looked_at[run] = now
+        self._urgent.discard(run)
         summary = self._committer.state.runs.get(run)
         if summary is not None and summary.stage != "closed":
-            heapq.heappush(self._due, (self._when(summary, now, lateness), run))
+            heapq.heappush(self._due, (self._when(run, now, lateness), run))
 
     def _take(self, run: Run, stop: Micros, changed: dict[str, RunSummary | None]) -> None:
         """Note a listed run; what changes in its summary goes into `changed`."""
@@ -159,10 +175,11 @@ class RunTable:
         # One that was not looked at in this life of the process is due as soon as it may be.
         self._looked_at = {run: self._looked_at.get(run, BEGINNING) for run in self.readable()}
         self.status = {run: one for run, one in self.status.items() if run in runs}
-        self._due = [
-            (self._when(runs[run], at, lateness), run) for run, at in self._looked_at.items()
-        ]
+        self._due = [(self._when(run, at, lateness), run) for run, at in self._looked_at.items()]
         heapq.heapify(self._due)
 
-    def _when(self, summary: RunSummary, looked_at: Micros, lateness: Micros) -> Micros:
+    def _when(self, run: str, looked_at: Micros, lateness: Micros) -> Micros:
+        if run in self._urgent:
+            return BEGINNING
+        summary = self._committer.state.runs[run]
         return audit.due(summary, looked_at, lateness=lateness, interval=self._interval)

@@ -16,10 +16,10 @@ from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
 from bridge.config import SourceSettings
 from bridge.missions.client import MissionsClient
-from bridge.source import certificate, lateness, lists, rising, sweep
+from bridge.source import certificate, gaps, lateness, lists, rising, sweep
 from bridge.source.auditor import Auditor
 from bridge.source.certificate import Finding, Pass, Proof
-from bridge.source.checkpoint import Climb, Hole, Position
+from bridge.source.checkpoint import Climb, Position
 from bridge.source.climb import climb as ascend
 from bridge.source.reader import Otherwise, Reader
 from bridge.source.sweep import BEGINNING, Found, Item, Link, Swept
@@ -116,11 +116,11 @@ class Poller:
         if state.is_new and self._settings.start != "earliest":
             await self._begin()
             return True
+        reader.begin()
         if state.position.climb is not None:
             return await self._climb(state.position.climb, total=self._end)
         now, stop = self._clock.monotonic(), self._stop()
         deep = now >= self._deep_at
-        reader.requests = 0
         if reader.rising:
             steps = rising.top(stop, reader.largest, state.seen.__contains__, self._end)
         else:
@@ -201,39 +201,47 @@ class Poller:
             telemetry.order_violated(state.source)
         if swept.bottom is not None:
             position = replace(position, bottom=swept.bottom)
-        fell_off = swept.bottom is None or swept.bottom != before.bottom
         if before.frontier is None:
-            position = replace(position, hole=_unknown_past(before, swept))
-        elif swept.gap and fell_off:
+            position = replace(position, hole=gaps.unknown_past(before, swept))
+        else:
             position, findings = self._suspect(position, proof.stop, swept, items)
         if proof.kind != "climb":
             findings += self._auditor.mutations(items)
             if position.hole is None:
                 position = self._measure(position, items, swept.server_time)
         if swept.complete and swept.newest is not None:
-            # By now more answers have shown the server's clock than when the pass began.
-            bound = self._reader.server.bound(self._clock.monotonic())
-            newest = swept.newest if bound is None else min(swept.newest, bound)
+            # By now more answers have shown the server's clock than when the pass began, and some
+            # of its windows may be older than it is.
+            newest = min(swept.newest, self._reader.server_now(), self._reader.as_of)
             position = replace(position, frontier=self._ahead(newest))
+        items = [*items, *self._reader.strays.values()]
         await self._committer.commit_all(items, position, _proven(proof, swept), findings)
         telemetry.swept(state.source, proof.kind, self._reader.requests)
 
     def _suspect(
         self, position: Position, stop: Micros, swept: Swept, items: list[Item]
     ) -> tuple[Position, list[Finding]]:
-        """Note a gap; audits look into it, and into what is added to it meanwhile."""
-        times = [item.at for item in items] + [link.oldest for link in swept.links if link.oldest]
-        gap = Hole(stop, min(times, default=None))
-        self._auditor.note_gap(gap)
-        if position.hole is not None:
-            return replace(position, hole=position.hole.with_gap(gap)), []
-        telemetry.gap_suspected(self._settings.name)
-        return replace(position, hole=gap), [certificate.gap(self._settings.name, gap)]
+        """Note gaps; audits look into them, and into what is added to them meanwhile."""
+        before, name = self.checkpoint.position, self._settings.name
+        hole, findings = position.hole, list[Finding]()
+        for gap in (
+            gaps.fallen_off(before, stop, swept, items),
+            gaps.out_of_reach(before, self._reader.server_now(), self.lateness, self._lateness_max),
+        ):
+            if gap is None:
+                continue
+            self._auditor.note_gap(gap)
+            if hole is None:
+                telemetry.gap_suspected(name)
+                findings.append(certificate.gap(name, gap))
+            hole = gap if hole is None else hole.with_gap(gap)
+        return replace(position, hole=hole), findings
 
     def _measure(self, position: Position, items: list[Item], server_time: Micros) -> Position:
         """Take note of how late the new ones among `items` are."""
         state = self.checkpoint
-        new = [i for i in items if i.digest not in state.seen and i.at >= state.position.oldest]
+        unseen = (one for one in items if one.is_dated and one.digest not in state.seen)
+        new = [one for one in unseen if one.at >= state.position.oldest]
         measured = lateness.how_late(new, state.position.frontier)
         telemetry.lateness_measured(state.source, [by / SECOND for by in measured])
         worst = lateness.worst(position.worst_late, measured, server_time)
@@ -268,7 +276,7 @@ class Poller:
                 self._tail_at = began + max(self._settings.poll_interval, SHARE * took)
 
         self._tail_at = self._clock.monotonic() + self._settings.poll_interval
-        before = self.checkpoint.position, self.checkpoint.batch
+        before = self.checkpoint.position, self.checkpoint.published
         steps = up(climb.low, climb.began, reader.largest, total, climb.top)
         swept = await reader.drive(self._feed, steps, found, tail)
         if swept is None:
@@ -277,15 +285,18 @@ class Poller:
         swept = replace(swept, links=(*group.links, *swept.links))
         await self._settle(swept, group.items + swept.items, proof)
         self._show(climb.began)
-        after = self.checkpoint.position, self.checkpoint.batch
+        after = self.checkpoint.position, self.checkpoint.published
         return kind == "climb" and swept.complete and after != before
 
     async def _commit_group(self, group: _Group, climb: Climb) -> None:
         if group.low is None or not (group.items or len(group.links) >= QUIET_WINDOWS):
             return
-        position = replace(self.checkpoint.position, climb=replace(climb, low=group.low))
+        # Another process may end this climb: it has to know how old its windows were.
+        began = min(climb.began, self._reader.as_of)
+        position = replace(self.checkpoint.position, climb=Climb(group.low, began, climb.top))
         proof = replace(group.proof, links=tuple(group.links))
-        await self._committer.commit_all(group.items, position, proof)
+        items = [*group.items, *self._reader.strays.values()]
+        await self._committer.commit_all(items, position, proof)
         self._show(min(group.low, climb.began))
         group.items, group.links = [], []
 
@@ -341,17 +352,9 @@ class Poller:
             complete_until=until and until / SECOND,
             fresh_until=fresh_until / SECOND,
             lateness=self.lateness / SECOND,
+            clock_step=self._reader.server.step / SECOND,
         )
 
 
 def _proven(proof: Proof, swept: Swept) -> Proof:
     return replace(proof, complete=swept.complete, is_sorted=swept.is_sorted, links=swept.links)
-
-
-def _unknown_past(before: Position, swept: Swept) -> Hole | None:
-    """Return the hole of a first sweep: what the feed showed no more, the runs may still show."""
-    if not swept.complete:
-        return before.hole
-    if before.floor is None:
-        return Hole(0, None)
-    return Hole(before.floor, None) if swept.gap else None

@@ -74,6 +74,25 @@ class Reader:
         self.largest = page_size
         self.rising = False
         self.requests = 0
+        self.as_of: Micros = FOREVER
+        self.strays: dict[bytes, Item] = {}
+
+    def begin(self) -> None:
+        """Count the requests of a pass anew, and note from when its windows are.
+
+        `as_of` is a lower bound of the server's time when it had the oldest of them: what came
+        later need not be in it. That is where a cache answers, which may keep each page for itself.
+        `strays` are rows without any time on pages without any, below the first: nothing says where
+        they belong, so no window has them.
+        """
+        self.requests = 0
+        self.as_of = FOREVER
+        self.strays = {}
+
+    def server_now(self) -> Micros:
+        """Return a lower bound of what the server's clock shows now."""
+        bound = self.server.bound(self._clock.monotonic())
+        return self._clock.now() if bound is None else bound
 
     async def drive(
         self,
@@ -125,15 +144,17 @@ class Reader:
     async def _whole(
         self, listing: ApiList, found: Callable[[Found], Awaitable[None]], stop: Micros
     ) -> Swept | None:
+        self.begin()
         if self.rising:
-            return await self.drive(listing, rising.rise(stop, FOREVER, self.largest, 0), found)
-        steps = sweep.forward(stop, self.largest, lambda _: False, deep=True)
-        swept = await self.drive(listing, steps)
+            steps = rising.rise(stop, FOREVER, self.largest, 0)
+        else:
+            steps = sweep.forward(stop, self.largest, lambda _: False, deep=True)
+        swept = await self.drive(listing, steps, found)
         if swept is not None and swept.backlog:
             steps = climb.climb(stop, FOREVER, self.largest, swept.total)
             swept = await self.drive(listing, steps, found)
-        if swept is not None and swept.items:
-            await found(Found(swept.items, stop, None))
+        if swept is not None:
+            await found(Found([*swept.items, *self.strays.values()], stop, None))
         return swept
 
     async def _read(self, listing: ApiList, ask: Ask) -> Window:
@@ -153,6 +174,7 @@ class Reader:
             # A cache kept it for so long: it shows what was there then.
             telemetry.stale_page(page.age)
             server_time -= page.age * SECOND
+        self.as_of = min(self.as_of, server_time)
         items = listing.items(page.items, ask, server_time)
         if items is None:
             raise ApiError(
@@ -161,6 +183,9 @@ class Reader:
                 "asked again",
                 executed=None,
             )
+        if ask.offset and not any(item.is_dated for item in items):
+            self.strays.update((item.digest, item) for item in items)
+            items = ()
         await self._look_at_order(listing, ask, items, page.total_results)
         return Window(ask, items, server_time, page.total_results)
 

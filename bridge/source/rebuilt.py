@@ -16,7 +16,7 @@ from bridge.source import lateness
 from bridge.source.checkpoint import NO_CHAIN, Checkpoint, Climb, Hole, Late, Position
 from bridge.source.kept import Kept
 from bridge.source.runs import RunSummary
-from bridge.source.segment import Entry, Segment, short_run
+from bridge.source.segment import UNDATED, Entry, Segment, short_run
 from bridge.source.sweep import BEGINNING, Item
 
 SEGMENT_ENTRIES: Final = 8000
@@ -62,7 +62,8 @@ class Published:
         # Of a dead letter without a time it is only known that it happened before it was written.
         at = kept.written if kept.at is None else kept.at
         if at >= self.known_from:
-            self.entries[kept.digest] = Entry(kept.digest, at, 0)
+            expires = UNDATED if kept.at is None else at
+            self.entries[kept.digest] = Entry(kept.digest, expires, 0)
         self.oldest = at if self.oldest is None else min(self.oldest, at)
         self.count += 1
         self.late += kept.fields is not None and kept.fields["late"]
@@ -139,6 +140,7 @@ def rebuild(
         runs=dict(published.runs),
         seen={},
         segments={},
+        undated=0,
         is_new=False,
     )
     entries = sorted(published.entries.values(), key=lambda one: one.at)

@@ -73,7 +73,7 @@ def _falling_boundary(low: Micros, largest: int) -> Reading[Stretch]:
         if newer < len(window.items) and not newer and window.ask.offset:
             # Events were deleted meanwhile: the boundary moved up.
             offset, step = max(0, window.ask.offset - step), 4 * step
-        elif newer < len(window.items) or (yield from sweep.is_end(window.ask)):
+        elif newer < len(window.items) or (yield from sweep.is_end(window)):
             events = window.ask.offset + newer
             return Stretch(events, largest, 1, -(-events // largest), window.ask)
         else:

@@ -167,7 +167,7 @@ class _Rise:
 
     def at_end(self, window: Window) -> Reading[bool]:
         """Whether nothing follows `window`: the next page is empty, twice."""
-        return len(window.items) < window.ask.size and (yield from sweep.is_end(window.ask))
+        return len(window.items) < window.ask.size and (yield from sweep.is_end(window))
 
     def taken(self) -> tuple[Link, ...]:
         """Return the windows used since this was asked last."""

@@ -18,6 +18,10 @@ ENTRY_1: Final = struct.Struct(">16sq")
 """Of version 1, which had no checksum."""
 
 
+UNDATED: Final[Micros] = 2**62
+"""Stands for the time of an event that shows none."""
+
+
 def short_run(run_id: str) -> str:
     """Return a run's id, or a digest of one so long that it would swell the records."""
     raw = run_id.encode("utf-8", "surrogatepass")
@@ -35,7 +39,7 @@ def digest(run_id: str, event_id: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event: its digest, its timestamp, and the CRC-32 of its content (0: not known)."""
+    """One event: its digest, its timestamp (or UNDATED), the CRC-32 of its content (0: unknown)."""
 
     digest: bytes
     at: Micros

@@ -53,7 +53,8 @@ class Ask:
 class Item:
     """One row of the feed: when it happened, who it is, and the row itself, not looked at here.
 
-    `checksum` is of its content (0: not known), `ask` the request that found it.
+    `checksum` is of its content (0: not known), `ask` the request that found it. One that is not
+    dated has no readable time: `at` is that of a neighbour, another one each time.
     """
 
     at: Micros
@@ -62,6 +63,7 @@ class Item:
     row: object
     checksum: int = 0
     ask: Ask | None = None
+    is_dated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ def forward(
         enough = not deep and window.items and known(window.items[-1].digest)
         if enough or not window.is_sorted:
             return swept(is_sorted=window.is_sorted)
-        if len(window.items) < window.ask.size and (yield from is_end(window.ask)):
+        if len(window.items) < window.ask.size and (yield from is_end(window)):
             links[-1] = Link.of(window, "end" if window.ask.offset else "top")
             return swept(complete=True, end=True)
         below, back = yield from _next_below(window, largest, back)
@@ -263,17 +265,18 @@ def _next_below(window: Window, largest: int, back: int) -> Reading[tuple[Window
         ask = window_from(max(0, start - back), largest)
 
 
-def is_end(ask: Ask) -> Reading[bool]:
-    """Ask for the page after `ask` twice: only an empty answer both times is the end.
+def is_end(before: Window) -> Reading[bool]:
+    """Ask for the page after `before` twice: only an empty answer both times is the end.
 
-    A server that filters rows after it counted them has empty pages in the middle. So where its
+    A server that filters rows after it counted them has empty pages in the middle. So where a
     total speaks of more, ever later pages up to the last one must be empty as well; a total that
     is wrong costs a few requests and nothing else.
     """
+    ask = before.ask
     window = yield Ask(ask.page + 1, ask.size)
     if not window.items:
         window = yield Ask(ask.page + 1, ask.size)
-    page, step, last = ask.page + 1, 1, -(-window.total // ask.size)
+    page, step, last = ask.page + 1, 1, -(-max(window.total, before.total) // ask.size)
     while not window.items and page < last:
         page, step = min(page + step, last), 2 * step
         window = yield Ask(page, ask.size)
@@ -292,7 +295,7 @@ def to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Readi
         is_sorted = is_sorted and window.is_sorted
         links.append(Link.of(window, "none"))
         found.update((item.digest, item) for item in window.items)
-        if len(window.items) < window.ask.size and (yield from is_end(window.ask)):
+        if len(window.items) < window.ask.size and (yield from is_end(window)):
             break
         behind = window.ask.offset + window.ask.size
         ask = window_from(max(0, behind - SLACK), largest)

@@ -35,7 +35,7 @@ def any_window_links(_: Original) -> Original:
 
 
 def a_short_page_is_the_end(_: Original) -> Original:
-    def is_end(_ask: Ask) -> sweep.Reading[bool]:
+    def is_end(_before: Window) -> sweep.Reading[bool]:
         yield from ()
         return True
 

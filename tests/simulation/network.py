@@ -53,7 +53,7 @@ class Network:
         *,
         params: Mapping[str, str | int] | None = None,
         body: str | None = None,
-        check: Callable[[], None] | None = None,  # noqa: ARG002 - sources give none
+        check: Callable[[], None] | None = None,
     ) -> Reply:
         """Send one request and return its 2xx answer; raises what `Wire.exchange` does."""
         assert body is None, "sources only read"

@@ -205,6 +205,15 @@ SCENARIOS: dict[str, Scenario] = {
         seconds=60.0,
         settle=150.0,
     ),
+    "clock-leaps": Scenario(
+        "the server's clock is set by up to an hour, and runs end: only audits see what is stamped",
+        Weather(late=0.1, steps=0.02, strides=(2.0, 6.0, 180.0), endings=0.02),
+        roads=Roads(hidden_runs=0.0, no_dates=0.1),
+        seconds=60.0,
+        settle=300.0,
+        audits=60.0,
+        share=0.2,
+    ),
     "skewed": Scenario(
         "Date is always a quarter more than a lateness window ahead",
         Weather(late=0.1),

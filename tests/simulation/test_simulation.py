@@ -13,6 +13,7 @@ import structlog
 
 from bridge.source.segment import digest
 from simulation import mutants, runner
+from simulation.findings import FINDINGS
 from simulation.scenarios import SCENARIOS
 from simulation.weather import TWINS
 
@@ -54,6 +55,12 @@ def quiet() -> Iterator[None]:
 def test_a_story_that_was_told_before_ends_well(scenario: str) -> None:
     share = SCENARIOS[scenario].share
     _, _, failures = runner.portion(scenario, 0, round(CORPUS * share))
+    assert not failures, "\n".join(map(str, failures))
+
+
+@pytest.mark.parametrize(("scenario", "seed"), FINDINGS)
+def test_a_story_that_went_wrong_once_ends_well(scenario: str, seed: int) -> None:
+    _, _, failures = runner.portion(scenario, seed, 1)
     assert not failures, "\n".join(map(str, failures))
 
 

@@ -46,7 +46,9 @@ class Weather:
     endings: float = 0.0
     """Runs end."""
     steps: float = 0.0
-    """The server's clock is set, by up to two lateness windows either way."""
+    """The server's clock is set."""
+    strides: tuple[float, ...] = (1.4,)
+    """... by up to so many lateness windows either way."""
     arrivals: float = 0.0
     """Events for each request that is answered: load that grows with the reading."""
     edits: float = 0.0
@@ -171,8 +173,8 @@ class Sky:
         self._begin_run(self._world.missions[run.mission_id], at)
 
     def _step(self, _at: Micros) -> None:
-        # Sweeps follow a clock as far as the lateness cap; what lies beyond is for audits.
-        self._clock_offset = self._rng.uniform(-1.4, 1.4) * self._lateness
+        stride = self._rng.choice(self._weather.strides)
+        self._clock_offset = self._rng.uniform(-stride, stride) * self._lateness
 
     def _edit(self, _at: Micros) -> None:
         events = [one for one in self._world.history if one.deleted_at is None]

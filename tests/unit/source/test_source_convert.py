@@ -207,8 +207,7 @@ def test_a_dead_letter_carries_what_was_received() -> None:
     }
 
 
-def test_rows_without_any_date_count_where_the_list_begins_and_nowhere_else() -> None:
-    """In the middle of a filtered list nothing says where they belong."""
-    lost = [event(timestamp="soon")]
-    assert len(convert.items(lost, Ask(1, 50), NOON) or ()) == 1
-    assert convert.items(lost, Ask(7, 50), NOON) == ()
+def test_a_row_without_a_date_says_that_its_time_is_a_neighbours() -> None:
+    found = convert.items([event(), event(timestamp="soon")], Ask(1, 50), NOON) or ()
+    assert [item.is_dated for item in found] == [True, False]
+    assert found[1].at == found[0].at

@@ -1,0 +1,21 @@
+"""Seeds that went wrong once. Each is told again every time, beside the first of its scenario."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FINDINGS: Final[tuple[tuple[str, int], ...]] = (
+    # Rows without a time on a page of their own, in the middle of a filtered list.
+    ("storm", 602043881),
+    # A row without a time whose neighbour changed after its digest had expired.
+    ("storm", 602044146),
+    # A climb over pages of which some came out of a cache.
+    ("cached", 602044658),
+    # Judged while a commit was under way.
+    ("clock-steps", 602044684),
+    ("clock-steps", 602044998),
+    # The clock set back by half an hour: climbs that found nothing new kept audits from their turn.
+    ("clock-leaps", 24),
+    # The same: a round of audits forgot its runs when the list of runs was read again.
+    ("clock-leaps", 1053),
+)
