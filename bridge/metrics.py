@@ -178,6 +178,17 @@ commands_in_doubt = Gauge(
     "Commands whose request had no clear answer and whose effect is looked for.",
     registry=METRICS,
 )
+commands_braked = Gauge(
+    "bridge_commands_braked",
+    "Brakes that are set, also by the breaker; 0 when nothing is held back.",
+    registry=METRICS,
+)
+commands_held = Gauge(
+    "bridge_commands_held",
+    "Commands of this process that wait because of a brake, or of the fuse on run starts.",
+    ["by"],
+    registry=METRICS,
+)
 doubts_settled = Counter(
     "bridge_command_doubts_settled",
     "Requests without a clear answer, by verb and what looking for the effect showed: found, absent"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import structlog
@@ -292,6 +292,27 @@ def carried_out_twice(command_id: str, others: tuple[str, ...]) -> None:
     """Count and log a command that the API carried out more than once."""
     metrics.carried_out_twice.inc()
     _log.error("carried_out_twice", command_id=command_id, others=others)
+
+
+def brake_set(what: str, set_by: str, reason: str | None) -> None:
+    """Log that commands are held back."""
+    _log.warning("brake_set", holds=what, set_by=set_by, reason=reason)
+
+
+def brake_lifted(what: str) -> None:
+    """Log that commands are held back no longer."""
+    _log.info("brake_lifted", held=what)
+
+
+def commands_braked(brakes: int) -> None:
+    """Show how many brakes are set."""
+    metrics.commands_braked.set(brakes)
+
+
+def commands_held(counts: Mapping[str, int]) -> None:
+    """Show how many commands wait because of a brake or the fuse."""
+    for by in ("brake", "fuse"):
+        metrics.commands_held.labels(by).set(counts.get(by, 0))
 
 
 def readiness(*, ready: bool, reason: str) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import dlq, offsets, schemas, topics
+from bridge.cli import commands, dlq, offsets, schemas, topics
 from bridge.cli.audit import audit
 from bridge.cli.demo import demo
 from bridge.cli.repair import repair
@@ -53,6 +53,7 @@ app.command()(demo)
 app.command()(simulate)
 app.add_typer(topics.group, name="topics")
 app.add_typer(offsets.group, name="offsets")
+app.add_typer(commands.group, name="commands")
 app.add_typer(schemas.group, name="schemas")
 app.add_typer(dlq.group, name="dlq")
 

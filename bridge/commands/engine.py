@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.clock import Clock
+from bridge.commands.brake import Follower
 from bridge.commands.decoder import Decoder
 from bridge.commands.journal import Journal
 from bridge.commands.partition import Partition
@@ -75,6 +77,8 @@ class Commands:
         self._health = health
         self._decoder = Decoder(codec, clock)
         self._shared = Shared.of(settings, client, gate, self._decoder, clock)
+        self._follower = Follower(settings, kafka, self._decoder, clock, self._shared.brakes)
+        self._following: asyncio.Task[None] | None = None
         self._topic = settings.topic("commands")
         self._drain = settings.drain_seconds
         self._held: dict[TopicPartition, _Held] = {}
@@ -95,6 +99,7 @@ class Commands:
         ConfigError, and failures of our own.
         """
         failures: list[Exception] = []
+        self._following = asyncio.create_task(self._follower.run(stop), name="commands-brake")
         try:
             while not stop.is_set():
                 await self.turn(stop)
@@ -128,16 +133,23 @@ class Commands:
 
     def status(self) -> dict[str, Any]:
         """Return what /status shows; `position` is the low-water mark, -1 before it is known."""
+        shared = self._shared
+        held = Counter(shared.held.values())
         return {
             "partitions": {
                 str(at.partition): held.partition.counts | {"open": held.partition.journal.is_open}
                 for at, held in sorted(self._held.items())
             },
-            "results": dict(self._shared.results),
+            "results": dict(shared.results),
+            "brakes": [brake.shown for brake in shared.brakes.all],
+            "held": {"brake": held["brake"], "fuse": held["fuse"]},
+            "starts": shared.fuse.shown(self._clock.monotonic()),
         }
 
     def _reap(self) -> None:
         """Let go of partitions that ended; raise what must end the process."""
+        if self._following is not None and self._following.done():
+            self._following.result()
         now = self._clock.monotonic()
         for at, held in list(self._held.items()):
             if held.leave_by is not None and now > held.leave_by:
@@ -239,7 +251,7 @@ class Commands:
 
     def _show(self) -> None:
         """Tell health and metrics how things stand."""
-        reason = self._trouble()
+        reason = next(self._troubles(), None)
         if reason is None:
             self._health.ready("commands")
         else:
@@ -257,18 +269,23 @@ class Commands:
             self._owned = owned
             telemetry.ownership("commands", self._topic, owned)
 
-    def _trouble(self) -> str | None:
+    def _troubles(self) -> Iterator[str]:
+        """Yield why commands are not carried out, what explains most first."""
         if self._away is not None:
-            return self._away
+            yield self._away
         if self._membership is None or not self._membership.joined:
-            return "joining the group"
+            yield "joining the group"
         for at, held in self._held.items():
             journal = held.partition.journal
             if journal.trouble is not None:
-                return f"partition {at.partition}: {journal.trouble}"
+                yield f"partition {at.partition}: {journal.trouble}"
             if not held.partition.begun:
-                return f"partition {at.partition}: reading the ledger"
-        return next(iter(self._shared.api_away.values()), None)
+                yield f"partition {at.partition}: reading the ledger"
+        if self._shared.brakes.trouble is not None:
+            yield self._shared.brakes.trouble
+        if (breaker := self._shared.brakes.breaker) is not None:
+            yield f"{breaker.reason}; `mission-bridge commands resume` goes on"
+        yield from self._shared.api_away.values()
 
     async def _end(self) -> list[Exception]:
         """Finish what is under way within the drain budget, leave the group; return what failed."""
@@ -279,6 +296,9 @@ class Commands:
             if held.partition.idle:
                 held.task.cancel()
         failures = await self._gather(held.task for held in self._held.values())
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
         if self._membership is not None:
             await self._membership.close()
         if self._owned:

@@ -1,13 +1,13 @@
 """One command from its first attempt to its outcome.
 
-    gate open -> slot -> turn to launch -> not expired, fuse -> INTENT durable -> request
-         ^                                                                          |
-         |--- wait <--- WITHDRAWN durable <--- surely not carried out --------------|
-         |--- wait <--- DOUBT durable, told <--- look for the effect <--- unclear --|
-         '--- repeat <--- WITHDRAWN durable <--- surely absent <---'                '--> outcome
+    gate open -> slot -> turn to launch -> nothing holds it back -> INTENT durable -> request
+         ^                                                                               |
+         |--- wait <--- WITHDRAWN durable <--- surely not carried out -------------------|
+         |--- wait <--- DOUBT durable, told <--- look for the effect <--- unclear -------|
+         '--- repeat <--- WITHDRAWN durable <--- surely absent <---'          outcome <--'
 
 Nothing but the request and the two records around it happens while a slot is held: what waits for
-the API, the key, the fuse or a settle time does not keep others from going on.
+the API, the key, a brake, the fuse or a settle time does not keep others from going on.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import random
 from dataclasses import dataclass, replace
 
 from bridge import telemetry
-from bridge.clock import SECOND
+from bridge.clock import SECOND, until_stopped
 from bridge.commands import judgement, model, policy, sight, verbs
+from bridge.commands.brake import LONGEST_WAIT
 from bridge.commands.journal import Journal
 from bridge.commands.judgement import KeyRefused, Later, LookAtState, Settled, Unclear
 from bridge.commands.model import Command, Doubt, Entry, Kind, Outcome, Verb
@@ -35,14 +36,15 @@ _ANSWERS = (ApiError, AccessError, ApiRejected, InvalidId)
 
 
 class Stale(Exception):
-    """The announcement is too old, or no longer ours: the request must not leave."""
+    """The announcement is too old, held back or no longer ours: the request must not leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Not attempted: look again after so many seconds."""
+    """Not attempted: look again after so many seconds, or once `wake` is set."""
 
     seconds: float
+    wake: asyncio.Event | None = None
 
 
 Step = Settled | Later | KeyRefused | Unclear | Hold
@@ -82,8 +84,8 @@ class Execution:
                 match step:
                     case Settled(outcome):
                         return outcome
-                    case Hold(seconds):
-                        await self._pause(seconds)
+                    case Hold(seconds, wake):
+                        await self._pause(seconds, wake)
                     case Unclear(doubt):
                         self._doubt = replace(doubt, told=self._doubt.told)
                         self._watch = Watch(shared.clock.monotonic(), shared.settle)
@@ -100,6 +102,7 @@ class Execution:
         finally:
             shared.api_away.pop(self._command.command_id, None)
             shared.note_doubt(self._command.command_id, there=False)
+            shared.note_held(self._command.command_id, None)
 
     # A request
 
@@ -134,16 +137,24 @@ class Execution:
             return Hold(0.0)
         outcome = policy.expired(self._command, self._shared.clock.now())
         if outcome is None:
-            return None
+            return self._held()
         if self.entry.is_open:  # no result may say that nothing was done
             self._watch = Watch(self._shared.clock.monotonic(), self._shared.settle)
             return Hold(0.0)
         return Settled(outcome)
 
+    def _held(self) -> Step | None:
+        """Hold back what a brake holds."""
+        shared = self._shared
+        braked = shared.brakes.holds(self._verb, self._command.mission_id)
+        shared.note_held(self._command.command_id, "brake" if braked else None)
+        return Hold(LONGEST_WAIT, shared.brakes.changed) if braked else None
+
     def _fuse(self) -> Step | None:
         if self._verb is not Verb.START_RUN:
             return None
         wait = self._shared.fuse.wait(self._shared.clock.monotonic())
+        self._shared.note_held(self._command.command_id, "fuse" if wait else None)
         return Hold(wait) if wait else None
 
     async def _call(self, since: float, launch: Launch) -> Step:
@@ -153,7 +164,8 @@ class Execution:
         def check() -> None:
             launch.leave()
             late = clock.monotonic() - since > self._shared.guard
-            if late or self._stop.is_set() or not self._journal.owned:
+            braked = self._shared.brakes.holds(self._verb, command.mission_id)
+            if late or braked or self._stop.is_set() or not self._journal.owned:
                 raise Stale
 
         try:
@@ -265,12 +277,15 @@ class Execution:
         await self._journal.write(entry, after=self.entry)
         self.entry = entry
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Wait, but not past the command's expiry while it can be told EXPIRED."""
         clock, expires_at = self._shared.clock, self._command.expires_at
         if expires_at is not None and not self.entry.is_open:
             seconds = min(seconds, max(0.0, (expires_at - clock.now()) / SECOND))
-        await clock.sleep(seconds, self._stop)
+        if wake is None:
+            await clock.sleep(seconds, self._stop)
+        else:
+            await until_stopped(clock.sleep(seconds, wake), self._stop)
 
 
 def _backoff(tries: int) -> float:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from bridge import telemetry
 from bridge.clock import SECOND
 from bridge.commands import judgement, model, policy
+from bridge.commands.brake import broken
 from bridge.commands.execution import Execution
 from bridge.commands.journal import Journal
 from bridge.commands.model import (
@@ -51,17 +52,20 @@ class Handler:
         while not (self._stop.is_set() or self._journal.position.covers(received.offset)):
             # Overtaken: the ledger was read anew, another owner had gone on with this command.
             with suppress(Overtaken):
+                if begun is None and not await self._shared.brakes.unbroken(self._stop):
+                    return
                 try:
                     command = await self._decode(received)
                 except InvalidRecord as error:
                     if begun is None:
-                        return await self._bury(received, error)
+                        await self._bury(received, error)
+                        continue
                     await self._give_up(begun, received, error)
                 except RegistryAway:
-                    return None  # only once `stop` is set
+                    return  # only once `stop` is set
                 else:
+                    self._shared.breaker.count(dead=False)
                     await self._act(command, received)
-        return None
 
     async def _decode(self, received: Received) -> Command:
         if received.size > LARGEST_COMMAND:
@@ -131,8 +135,16 @@ class Handler:
         telemetry.command_finished(verb, outcome.status.value, max(0.0, seconds))
 
     async def _bury(self, received: Received, error: InvalidRecord) -> None:
-        letter = self._journal.records.dead_letter(received, error, self._shared.clock.now())
-        await self._journal.write(None, [letter], completes=received.offset)
+        """Make a dead letter; the one that trips the breaker sets it in the same transaction."""
+        shared, now = self._shared, self._shared.clock.now()
+        if shared.brakes.breaker is not None:
+            return
+        outputs = [self._journal.records.dead_letter(received, error, now)]
+        if (reason := shared.breaker.count(dead=True)) is not None:
+            brake = broken(reason, now)
+            shared.brakes.put(brake)
+            outputs.append(self._journal.records.brake(brake))
+        await self._journal.write(None, outputs, completes=received.offset)
         telemetry.dead_letter(
             "commands", error.reason, partition=received.partition, offset=received.offset
         )

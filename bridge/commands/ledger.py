@@ -8,6 +8,7 @@ kind of key:
     <command_id>               intent -> (doubt -> withdrawn -> intent ...) -> done
     pos/<partition>            position
     claim/<partition>/<nonce>  claim, forgotten again once a later owner has read past it
+    brake/...                  brake, on partition 0: see brake.py
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received
 from bridge.errors import StateError
 
 VERSION = 2
-"""What this bridge writes and the newest that it understands; 1 had no doubts."""
+"""What this bridge writes and the newest that it understands; 1 had no doubts and no brakes."""
 
 
 def position_key(partition: int) -> str:
@@ -179,11 +180,7 @@ class Ledger:
             self.forget(key)
             self.claims.discard(key)
             return
-        if state["version"] > VERSION:
-            raise StateError(
-                f"the ledger's record {key!r} of partition {partition} has version"
-                f" {state['version']}, this bridge knows {VERSION}: run the newer bridge"
-            )
+        check_version(key, state, partition)
         match state["kind"]:
             case "position":
                 at = state["position"]
@@ -192,8 +189,19 @@ class Ledger:
                 self.partitions = at["partitions"]
             case "claim":
                 self.claims.add(key)
+            case "brake":
+                pass
             case _:
                 self.put(_entry(state, partition))
+
+
+def check_version(key: str, state: Mapping[str, Any], partition: int) -> None:
+    """Raise StateError for a record that a newer bridge wrote."""
+    if state["version"] > VERSION:
+        raise StateError(
+            f"the ledger's record {key!r} of partition {partition} has version"
+            f" {state['version']}, this bridge knows {VERSION}: run the newer bridge"
+        )
 
 
 def claim_state(owner: str, now: Micros) -> dict[str, Any]:
@@ -206,6 +214,14 @@ def position_state(position: Position, partitions: int, owner: str, now: Micros)
     completed = [{"first": first, "last": last} for first, last in position.spans]
     at = {"low": position.low, "completed": completed, "partitions": partitions}
     return _state("position", owner, now) | {"position": at}
+
+
+def brake_state(
+    verb: str | None, mission_id: str | None, set_by: str, reason: str | None, now: Micros
+) -> dict[str, Any]:
+    """Return the record that holds commands back."""
+    brake = {"verb": verb, "mission_id": mission_id, "set_by": set_by, "reason": reason}
+    return _state("brake", "", now) | {"brake": brake}
 
 
 def entry_state(entry: Entry, owner: str, now: Micros) -> dict[str, Any]:
@@ -240,6 +256,7 @@ def _state(kind: str, owner: str, now: Micros) -> dict[str, Any]:
         "command": None,
         "outcome": None,
         "position": None,
+        "brake": None,
     }
 
 

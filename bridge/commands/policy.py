@@ -145,6 +145,13 @@ class Fuse:
             return 0.0
         return self._starts[0] + 60.0 - now
 
+    def shown(self, now: float) -> dict[str, int]:
+        """What /status shows: how many starts passed in the last minute, and how many may."""
+        return {
+            "last_minute": sum(start > now - 60.0 for start in self._starts),
+            "most": self._limit,
+        }
+
 
 def _refusal(
     command: Command, received: Received, rules: Rules, partitions: int

@@ -10,6 +10,8 @@ from bridge.avro import headers
 from bridge.avro.codec import Codec
 from bridge.clock import Micros
 from bridge.commands import ledger, model
+from bridge.commands.brake import PARTITION, Brake
+from bridge.commands.brake import state as brake_state
 from bridge.commands.model import Entry, Outcome, Received
 from bridge.config import Settings
 from bridge.errors import InvalidRecord
@@ -55,6 +57,11 @@ class Records:
     def entry(self, entry: Entry, now: Micros) -> Record:
         """Return the ledger's record of a command."""
         return self._state(entry.command_id, ledger.entry_state(entry, self.owner, now))
+
+    def brake(self, brake: Brake) -> Record:
+        """Return the record that holds commands back, for partition 0 whichever this one is."""
+        value = self._codec.encode(f"{self.state}-value", brake_state(brake))
+        return Record(self.state, PARTITION, brake.key.encode(), value)
 
     def forgotten(self, key: str) -> Record:
         """Return the record that removes a key from the ledger."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
 from bridge import telemetry
 from bridge.clock import Clock
 from bridge.commands import policy
+from bridge.commands.brake import Brakes
+from bridge.commands.breaker import Breaker
 from bridge.commands.decoder import Decoder
 from bridge.commands.model import Command
 from bridge.config import Settings
@@ -27,7 +30,8 @@ class Shared:
     `slots` bound the commands between intent and answer, `launches` those between intent and first
     byte: about a second's worth of the rate budget, so that no intent grows stale in its queue.
     `api_away` has the reasons of commands that wait for the API, by command_id; `in_doubt` the
-    commands whose effect is looked for.
+    commands whose effect is looked for, `held` those that must wait, with what holds them back:
+    `brake` or `fuse`.
     """
 
     client: MissionsClient
@@ -44,6 +48,9 @@ class Shared:
     results: Counter[str] = field(default_factory=Counter)
     api_away: dict[str, str] = field(default_factory=dict)
     in_doubt: set[str] = field(default_factory=set)
+    held: dict[str, str] = field(default_factory=dict)
+    brakes: Brakes = field(default_factory=Brakes)
+    breaker: Breaker = field(default_factory=Breaker)
 
     @classmethod
     def of(
@@ -78,6 +85,15 @@ class Shared:
         """Remember, and tell, whether a command's effect is looked for."""
         (self.in_doubt.add if there else self.in_doubt.discard)(command_id)
         telemetry.commands_in_doubt(len(self.in_doubt))
+
+    def note_held(self, command_id: str, by: Literal["brake", "fuse"] | None) -> None:
+        """Remember, and tell, what holds a command back; None: nothing."""
+        if by is None:
+            if self.held.pop(command_id, None) is None:
+                return
+        else:
+            self.held[command_id] = by
+        telemetry.commands_held(Counter(self.held.values()))
 
 
 class Launch:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 import pytest
@@ -18,6 +26,7 @@ from aiokafka.structs import OffsetAndTimestamp
 from bridge.clock import Clock, Micros
 from bridge.errors import Fenced, KafkaAway
 from bridge.kafka.producer import Record
+from bridge.kafka.tail import Tail
 
 Hook = Callable[[str, Sequence[Record]], Awaitable[None]]
 Seen = ConsumerRecord[bytes, bytes]
@@ -239,6 +248,20 @@ async def _read_partition(
         raise KafkaAway("the log ends before the claim")
 
 
+async def _follow(
+    process: Process, topic: str, partition: int, *, clock: Clock
+) -> AsyncGenerator[Tail, None]:
+    """Everything is committed here, so that nothing has to be waited for."""
+    at, offset = TopicPartition(topic, partition), 0
+    while True:
+        if process.kafka.away or process.dead:
+            raise KafkaAway("no broker answers")
+        fresh = [record for record in process.kafka.logs[at] if record.offset >= offset]
+        offset = process.kafka.ends[at]
+        yield Tail(fresh, whole=True)
+        await clock.sleep(0.2)
+
+
 async def _log_bounds(process: Process, at: TopicPartition, **_: object) -> tuple[int, int]:
     return process.kafka.begins[at], process.kafka.ends[at]
 
@@ -261,3 +284,4 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.commands.engine.Membership", FakeMembership)
     monkeypatch.setattr("bridge.commands.reader.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.reader.end_consumer", _end_consumer)
+    monkeypatch.setattr("bridge.commands.brake.follow", _follow)

@@ -179,7 +179,8 @@ async def test_a_process_without_partitions_is_ready_to_stand_by(make: Make) -> 
     bench = await make()
     bench.begin(assigned=set())
     await until(lambda: not bench.health.reasons)
-    assert bench.commands.status() == {"partitions": {}, "results": {}}
+    status = bench.commands.status()
+    assert (status["partitions"], status["results"]) == ({}, {})
 
 
 async def test_the_status_shows_where_the_partitions_are(make: Make) -> None:

@@ -1,0 +1,136 @@
+"""`mission-bridge commands`: the brake."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import typer
+
+from bridge.avro.codec import Codec
+from bridge.avro.subjects import subject_of, subjects
+from bridge.cli.shared import Config, Json, load, open_registry, printable, say_json
+from bridge.clock import Clock, utc
+from bridge.commands.brake import BREAKER, Brake, Scope
+from bridge.commands.lever import Lever
+from bridge.commands.model import Verb
+from bridge.config import Settings
+from bridge.errors import EXIT_OK, InvalidId
+from bridge.missions import ids
+
+group = typer.Typer(no_args_is_help=True, help="Holding commands back, and letting them go on.")
+
+OneVerb = Annotated[Verb | None, typer.Option("--verb", help="Only commands of this verb.")]
+OneMission = Annotated[
+    str | None, typer.Option("--mission", metavar="ID", help="Only commands of this mission.")
+]
+
+
+@group.command()
+def pause(
+    *,
+    verb: OneVerb = None,
+    mission: OneMission = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for those who look later.")] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Hold commands back at once, on every bridge of these topics, until `resume`.
+
+    Their requests do not leave; what has left already is brought to its end. Nothing is lost: they
+    wait in their order, and expire when they have an expiry.
+    """
+    scope = _scope(verb, mission)
+    brake = Brake(scope.key, scope, _who(), Clock().now(), reason)
+    settings = load(config, "kafka", "registry")
+    return asyncio.run(_pause(settings, brake, as_json=as_json))
+
+
+@group.command()
+def resume(
+    *,
+    verb: OneVerb = None,
+    mission: OneMission = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Lift what `pause` with the same options set; without any, also what the breaker set."""
+    scope = _scope(verb, mission)
+    keys = [scope.key] if scope != Scope() else [scope.key, BREAKER]
+    settings = load(config, "kafka", "registry")
+    return asyncio.run(_resume(settings, keys, as_json=as_json))
+
+
+@group.command()
+def status(*, config: Config = None, as_json: Json = False) -> int:
+    """Show what is held back, since when, by whom and why, and how many commands are not done."""
+    settings = load(config, "kafka", "registry")
+    return asyncio.run(_status(settings, as_json=as_json))
+
+
+async def _pause(settings: Settings, brake: Brake, *, as_json: bool) -> int:
+    async with _lever(settings) as lever:
+        await lever.set(brake)
+        return await _show(lever, as_json=as_json)
+
+
+async def _resume(settings: Settings, keys: list[str], *, as_json: bool) -> int:
+    async with _lever(settings) as lever:
+        await lever.lift(keys)
+        return await _show(lever, as_json=as_json)
+
+
+async def _status(settings: Settings, *, as_json: bool) -> int:
+    async with _lever(settings) as lever:
+        return await _show(lever, as_json=as_json)
+
+
+@asynccontextmanager
+async def _lever(settings: Settings) -> AsyncIterator[Lever]:
+    registry = open_registry(settings.registry)
+    try:
+        codec = Codec(registry)
+        prefix = settings.kafka.topic_prefix
+        subject = subject_of(prefix, "command-state")
+        await codec.prepare(subject, subjects(prefix)[subject].schema)
+        yield Lever(settings, codec)
+    finally:
+        await registry.aclose()
+
+
+async def _show(lever: Lever, *, as_json: bool) -> int:
+    """Print what is held back now."""
+    brakes, waiting = await lever.brakes(), await lever.waiting()
+    if as_json:
+        say_json({"brakes": [brake.shown for brake in brakes], "not_done": waiting})
+        return EXIT_OK
+    for brake in brakes:
+        why = f": {brake.reason}" if brake.reason else ""
+        line = f"held: {brake}, since {utc(brake.since)} by {brake.set_by}{why}"
+        typer.echo(printable(line))
+    if not brakes:
+        typer.echo("nothing is held back")
+    typer.echo(f"{waiting} commands are not done")
+    return EXIT_OK
+
+
+def _scope(verb: Verb | None, mission: str | None) -> Scope:
+    if mission is not None:
+        try:
+            mission = ids.uuid("--mission", mission).lower()
+        except InvalidId as error:
+            raise typer.BadParameter(str(error)) from error
+    return Scope(None if verb is None else verb.value, mission)
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,117 @@
+"""Brakes from outside a bridge: setting them, lifting them, and what waits because of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from aiokafka import TopicPartition
+
+from bridge.avro.codec import Codec
+from bridge.clock import Clock
+from bridge.commands.brake import PARTITION, PREFIX, Brake, parse, state
+from bridge.commands.ledger import position_key
+from bridge.config import Settings
+from bridge.kafka.client import KafkaClient
+from bridge.kafka.producer import Record, Writer
+from bridge.kafka.tail import follow
+from bridge.kafka.topic_reader import TopicReader, find_topic, open_topic
+
+_TIMEOUT = 30.0
+_POLL = 0.5
+
+_AMONG_LAST = 5_000
+"""Records at a ledger's end among which its newest position nearly always is."""
+
+
+class Lever:
+    """Writes and reads brakes; each call may raise KafkaAway, RegistryAway and ConfigError.
+
+    `codec` must be prepared for the values of command-state.
+    """
+
+    def __init__(self, settings: Settings, codec: Codec) -> None:
+        self._kafka = KafkaClient(settings.kafka)
+        self._codec = codec
+        self._clock = Clock()
+        self._commands = settings.topic("commands")
+        self._ledger = settings.topic("command-state")
+
+    async def set(self, brake: Brake) -> None:
+        """Write a brake, so that every replica acknowledged it."""
+        value = self._codec.encode(f"{self._ledger}-value", state(brake))
+        await self._write([Record(self._ledger, PARTITION, brake.key.encode(), value)])
+
+    async def lift(self, keys: Sequence[str]) -> None:
+        """Remove the brakes with these keys; one that is not set is none afterwards as well."""
+        await self._write([Record(self._ledger, PARTITION, key.encode(), None) for key in keys])
+
+    async def brakes(self) -> list[Brake]:
+        """Return the brakes that are set, in the order of their keys."""
+        await find_topic(self._kafka, self._ledger)
+        found: dict[str, Brake] = {}
+        tails = follow(self._kafka, self._ledger, PARTITION, clock=self._clock)
+        async with aclosing(tails):
+            async for tail in tails:
+                for record in tail.records:
+                    key = (record.key or b"").decode(errors="replace")
+                    if key.startswith(PREFIX):
+                        found.pop(key, None)
+                        if record.value is not None:
+                            subject = f"{self._ledger}-value"
+                            value = await self._codec.decode(subject, record.value)
+                            found[key] = parse(key, value)
+                if tail.whole:
+                    break
+        return [found[key] for key in sorted(found)]
+
+    async def waiting(self) -> int:
+        """Return how many records of the commands topic are not done with.
+
+        Markers of producers with transactions look the same and are counted.
+        """
+        async with open_topic(self._kafka, self._ledger) as reader:
+            newest = await self._newest_positions(reader)
+        async with open_topic(self._kafka, self._commands) as reader:
+            begins, ends = await reader.starts(), await reader.ends()
+        count = 0
+        for at, end in ends.items():
+            at_least, done = begins[at], 0
+            if (value := newest.get(at.partition)) is not None:
+                position = (await self._codec.decode(f"{self._ledger}-value", value))["position"]
+                at_least = max(at_least, position["low"])
+                done = sum(span["last"] - span["first"] + 1 for span in position["completed"])
+            count += max(0, end - at_least - done)
+        return count
+
+    async def _write(self, records: Sequence[Record]) -> None:
+        # Without a transactional id: nobody who works is put out.
+        await find_topic(self._kafka, self._ledger)
+        writer = await Writer.open(
+            self._kafka, None, role="brake", clock=self._clock, timeout=_TIMEOUT
+        )
+        try:
+            await writer.commit(records)
+        finally:
+            await writer.close()
+
+    async def _newest_positions(self, reader: TopicReader) -> dict[int, bytes]:
+        """Return each partition's newest position record, read backwards as far as it takes."""
+        begins, ends = await reader.starts(), await reader.ends()
+        found: dict[int, bytes] = {}
+        for last in (_AMONG_LAST, max(ends.values(), default=0)):
+            wanted = {
+                at: max(begins[at], end - last)
+                for at, end in ends.items()
+                if at.partition not in found
+            }
+            reader.seek({**ends, **wanted})
+            while not _reached(await reader.positions(), {at: ends[at] for at in wanted}):
+                for record in await reader.poll(_POLL):
+                    if record.key == position_key(record.partition).encode() and record.value:
+                        found[record.partition] = record.value
+        return found
+
+
+def _reached(positions: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> bool:
+    return all(positions[at] >= end for at, end in ends.items())
