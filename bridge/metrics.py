@@ -189,6 +189,11 @@ commands_held = Gauge(
     ["by"],
     registry=METRICS,
 )
+replies_refused = Counter(
+    "bridge_command_replies_refused",
+    "Results that were not copied to the reply_topic of their command; their header says why.",
+    registry=METRICS,
+)
 doubts_settled = Counter(
     "bridge_command_doubts_settled",
     "Requests without a clear answer, by verb and what looking for the effect showed: found, absent"

@@ -315,6 +315,18 @@ def commands_held(counts: Mapping[str, int]) -> None:
         metrics.commands_held.labels(by).set(counts.get(by, 0))
 
 
+def reply_refused(reason: str) -> None:
+    """Count and log a result that is not copied where its command asked for."""
+    metrics.replies_refused.inc()
+    _log.info("reply_refused", reason=reason)
+
+
+def reply_failed(topic: str) -> None:
+    """Log a topic that transactions with copies of results have failed for."""
+    metrics.replies_refused.inc()
+    _log.warning("reply_failed", topic=topic)
+
+
 def readiness(*, ready: bool, reason: str) -> None:
     """Show readiness and log each change of it."""
     metrics.ready.set(ready)

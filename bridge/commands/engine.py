@@ -76,7 +76,7 @@ class Commands:
         self._clock = clock
         self._health = health
         self._decoder = Decoder(codec, clock)
-        self._shared = Shared.of(settings, client, gate, self._decoder, clock)
+        self._shared = Shared.of(settings, kafka, client, gate, self._decoder, clock)
         self._follower = Follower(settings, kafka, self._decoder, clock, self._shared.brakes)
         self._following: asyncio.Task[None] | None = None
         self._topic = settings.topic("commands")
@@ -222,7 +222,15 @@ class Commands:
 
     def _take_up(self, number: int) -> _Held:
         stop = asyncio.Event()
-        journal = Journal(self._settings, self._kafka, self._decoder, self._clock, number, stop)
+        journal = Journal(
+            self._settings,
+            self._kafka,
+            self._decoder,
+            self._shared.replies,
+            self._clock,
+            number,
+            stop,
+        )
         journal.assign(ours=True)
         patience = self._settings.api.timeout
         partition = Partition(number, journal, self._shared, stop, patience)

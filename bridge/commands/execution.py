@@ -259,8 +259,9 @@ class Execution:
         self._doubt = replace(self._doubt, told=True)
         entry = self.entry.doubted(self._doubt)
         outcome = judgement.in_doubt(entry, self._doubt, self._shared.clock.now(), _LOOKING)
-        result = self._journal.records.result(entry, model.fit(outcome), origin, final=False)
-        await self._journal.write(entry, [result], after=self.entry)
+        reply = await self._shared.replies.route(origin)
+        told = self._journal.records.tell(entry, model.fit(outcome), origin, reply, final=False)
+        await self._journal.write(entry, told, after=self.entry)
         self.entry = entry
 
     async def _refused(self, error: AccessError) -> Outcome | None:

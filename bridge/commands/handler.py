@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 
 from bridge import telemetry
 from bridge.clock import SECOND
@@ -89,7 +90,8 @@ class Handler:
         )
         match decision:
             case policy.Answer(entry, outcome, final, remember):
-                await self._answer(entry, outcome, received, final=final, remember=remember)
+                with self._busy_with(entry) if remember else nullcontext():
+                    await self._answer(entry, outcome, received, final=final, remember=remember)
             case policy.Repeat(entry):
                 if entry.outcome is not None:
                     await self._answer(entry, entry.outcome, received, final=True, remember=False)
@@ -97,14 +99,20 @@ class Handler:
                 await self._carry_out(command, entry, received)
 
     async def _carry_out(self, command: Command, entry: Entry, received: Received) -> None:
-        self._live[command.command_id] = entry
-        try:
+        with self._busy_with(entry):
             execution = Execution(self._shared, self._journal, self._stop, command, entry)
             outcome = await execution.run()
             if outcome is not None:
                 await self._answer(execution.entry, outcome, received, final=True, remember=True)
+
+    @contextmanager
+    def _busy_with(self, entry: Entry) -> Iterator[None]:
+        """Let others with this command_id see the entry before the ledger has its end."""
+        self._live[entry.command_id] = entry
+        try:
+            yield
         finally:
-            del self._live[command.command_id]
+            del self._live[entry.command_id]
 
     async def _give_up(self, begun: Entry, received: Received, error: InvalidRecord) -> None:
         """Answer a command that was accepted and cannot be read any more."""
@@ -122,10 +130,11 @@ class Handler:
     ) -> None:
         """Publish a result and be done with the record; `remember` it in the ledger as well."""
         outcome = model.fit(outcome)
-        result = self._journal.records.result(entry, outcome, received, final=final)
+        reply = await self._shared.replies.route(received)
+        told = self._journal.records.tell(entry, outcome, received, reply, final=final)
         await self._journal.write(
             entry.done(outcome) if remember else None,
-            [result],
+            told,
             after=entry,
             completes=received.offset,
         )

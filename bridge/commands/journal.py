@@ -7,6 +7,7 @@
 After a lost transaction the producer is discarded, another opened and the ledger read anew. What
 is queued, outcomes of calls above all, is then written on the new one, unless the ledger shows that
 it was written already, or that another owner went on with the command in between (`Overtaken`).
+Copies of results that may be why transactions fail are given up at the second failure.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bridge.commands.model import Entry
 from bridge.commands.queue import Item, Overtaken, Queue
 from bridge.commands.reader import Reader
 from bridge.commands.records import Records
+from bridge.commands.replies import Replies
 from bridge.config import Settings
 from bridge.errors import Again, Fenced, GaveUp, TransactionLost
 from bridge.kafka.client import KafkaClient
@@ -55,11 +57,13 @@ class Journal:
         settings: Settings,
         kafka: KafkaClient,
         decoder: Decoder,
+        replies: Replies,
         clock: Clock,
         partition: int,
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
+        self._replies = replies
         self._kafka = kafka
         self._clock = clock
         self._partition = partition
@@ -228,7 +232,7 @@ class Journal:
                 ahead,
             )
         except BaseException:
-            self._queue.put_back(batch)
+            self._put_back(batch)
             raise
         for offset in completed:
             self.position.complete(offset)
@@ -239,6 +243,15 @@ class Journal:
                 self._ledger.put(item.entry)
             item.resolve()
         return True
+
+    def _put_back(self, batch: Sequence[Item]) -> None:
+        """Queue again what was not written, at its second failure without copies of results."""
+        for item in batch:
+            item.lost += 1
+            if item.lost > 1 and (topics := self.records.copies(item.outputs)):
+                self._replies.distrust(topics)
+                item.outputs = self.records.without_copies(item.outputs)
+        self._queue.put_back(batch)
 
     async def _commit(
         self,

@@ -24,7 +24,8 @@ class Overtaken(Exception):
 class Item:
     """What must become durable together; `completes` is the input offset that it ends.
 
-    `entry` follows on the ledger's entry with the stamp `after`, "" being none.
+    `entry` follows on the ledger's entry with the stamp `after`, "" being none. `lost` counts the
+    transactions with it that failed.
     """
 
     entry: Entry | None
@@ -32,6 +33,7 @@ class Item:
     records: tuple[Record, ...]
     outputs: tuple[Record, ...]
     completes: int | None
+    lost: int = 0
     durable: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
     @property

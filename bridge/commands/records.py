@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bridge.avro import headers
@@ -13,6 +14,7 @@ from bridge.commands import ledger, model
 from bridge.commands.brake import PARTITION, Brake
 from bridge.commands.brake import state as brake_state
 from bridge.commands.model import Entry, Outcome, Received
+from bridge.commands.replies import COPY_FAILED, ERROR_HEADER, Reply
 from bridge.config import Settings
 from bridge.errors import InvalidRecord
 from bridge.kafka.partition import murmur2
@@ -22,6 +24,7 @@ LARGEST_COMMAND = 384 * 1024
 """Bytes of a command's key, value and headers. Its intent and its result, which repeat parts of
 it, then fit what brokers accept for a record (1 MB unless told otherwise)."""
 
+_COPIED = frozenset({"correlation_id", "traceparent"})
 _LARGEST_LETTER = 900_000
 _STUB = 4 * 1024
 
@@ -67,16 +70,49 @@ class Records:
         """Return the record that removes a key from the ledger."""
         return self._state(key, None)
 
-    def result(self, entry: Entry, outcome: Outcome, received: Received, *, final: bool) -> Record:
-        """Return the result of a command, keyed like it, with its correlation_id."""
-        value = model.result(entry, outcome, self._partition, final=final)
-        copied = tuple(header for header in received.headers if header[0] == "correlation_id")
-        return Record(
+    def tell(
+        self,
+        entry: Entry,
+        outcome: Outcome,
+        received: Received,
+        reply: Reply | None,
+        *,
+        final: bool,
+    ) -> tuple[Record, ...]:
+        """Return the result of a command, keyed like it, and its copy where `reply` says.
+
+        Both have the command's correlation_id and traceparent; where no copy can be made, the
+        result says why.
+        """
+        value = self._codec.encode(
+            f"{self.results}-value", model.result(entry, outcome, self._partition, final=final)
+        )
+        last = {name: value for name, value in received.headers if name in _COPIED}
+        result = Record(
             topic=self.results,
             partition=self._by_key(self.results, received.key),
             key=received.key,
-            value=self._codec.encode(f"{self.results}-value", value),
-            headers=copied[-1:],
+            value=value,
+            headers=tuple(last.items()),
+        )
+        if reply is None:
+            return (result,)
+        if reply.error is not None:
+            return (_without_copy(result, reply.error),)
+        return result, replace(result, topic=reply.topic, partition=reply.partition)
+
+    def copies(self, outputs: Sequence[Record]) -> list[str]:
+        """Return the topics that copies of results among `outputs` go to."""
+        ours = (self.results, self.letters, self.state)
+        return [record.topic for record in outputs if record.topic not in ours]
+
+    def without_copies(self, outputs: Sequence[Record]) -> tuple[Record, ...]:
+        """Return `outputs` with results that say why they were not copied."""
+        left_out = set(self.copies(outputs))
+        return tuple(
+            _without_copy(record, COPY_FAILED) if record.topic == self.results else record
+            for record in outputs
+            if record.topic not in left_out
         )
 
     def dead_letter(self, received: Received, error: InvalidRecord, now: Micros) -> Record:
@@ -111,3 +147,7 @@ class Records:
 
     def _by_key(self, topic: str, key: bytes | None) -> int:
         return 0 if key is None else murmur2(key, self.counts[topic])
+
+
+def _without_copy(result: Record, why: str) -> Record:
+    return replace(result, headers=(*result.headers, (ERROR_HEADER, why.encode())))

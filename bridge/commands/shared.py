@@ -14,7 +14,9 @@ from bridge.commands.brake import Brakes
 from bridge.commands.breaker import Breaker
 from bridge.commands.decoder import Decoder
 from bridge.commands.model import Command
+from bridge.commands.replies import Replies
 from bridge.config import Settings
+from bridge.kafka.client import KafkaClient
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 
@@ -37,6 +39,7 @@ class Shared:
     client: MissionsClient
     gate: AccessGate
     decoder: Decoder
+    replies: Replies
     clock: Clock
     rules: policy.Rules
     fuse: policy.Fuse
@@ -56,6 +59,7 @@ class Shared:
     def of(
         cls,
         settings: Settings,
+        kafka: KafkaClient,
         client: MissionsClient,
         gate: AccessGate,
         decoder: Decoder,
@@ -67,6 +71,7 @@ class Shared:
             client=client,
             gate=gate,
             decoder=decoder,
+            replies=Replies(settings, kafka, clock),
             clock=clock,
             rules=policy.Rules.of(commands),
             fuse=policy.Fuse(commands.max_starts_per_minute),

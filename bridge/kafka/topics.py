@@ -166,6 +166,16 @@ async def partition_counts(kafka: KafkaClient, specs: Mapping[str, TopicSpec]) -
     return {short: found[spec.name].partitions for short, spec in specs.items()}
 
 
+async def usable(kafka: KafkaClient, prefix: str) -> dict[str, int]:
+    """Return the topics whose names begin so and all of whose partitions have a leader.
+
+    With their partition counts; raises KafkaAway.
+    """
+    async with _admin(kafka) as admin, bounded("listing topics", REQUEST_TIMEOUT):
+        topics = await _list(admin, led=True)
+    return {name: count for name, count in topics.items() if name.startswith(prefix)}
+
+
 async def apply(kafka: KafkaClient, changes: Sequence[Change], clock: Clock) -> None:
     """Carry out a plan; doing it twice does no harm.
 

@@ -262,6 +262,12 @@ async def _follow(
         await clock.sleep(0.2)
 
 
+async def _usable(process: Process, prefix: str) -> dict[str, int]:
+    if process.kafka.away:
+        raise KafkaAway("no broker answers")
+    return {name: n for name, n in process.kafka.counts.items() if name.startswith(prefix)}
+
+
 async def _log_bounds(process: Process, at: TopicPartition, **_: object) -> tuple[int, int]:
     return process.kafka.begins[at], process.kafka.ends[at]
 
@@ -285,3 +291,4 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.commands.reader.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.reader.end_consumer", _end_consumer)
     monkeypatch.setattr("bridge.commands.brake.follow", _follow)
+    monkeypatch.setattr("bridge.commands.replies.usable", _usable)

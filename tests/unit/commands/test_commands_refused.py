@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from commands_bench import COMMANDS, LETTERS, STATE, Make, start, until
+from commands_bench import COMMANDS, LETTERS, STATE, Make, missions, start, until
 from commands_world import MISSION
 
 from bridge.kafka.partition import murmur2
@@ -174,3 +174,14 @@ async def test_mistaken_fields_are_rejected(
     assert (result["status"], result["error"]["code"]) == ("REJECTED", "invalid")
     assert what in result["error"]["message"]
     assert not bench.api.calls
+
+
+async def test_two_commands_with_one_id_get_one_final_result_between_them(make: Make) -> None:
+    """Their keys differ, so their lanes run side by side."""
+    bench = await make(allow=frozenset({"cancel_run"}))
+    for mission in missions(2):
+        bench.send(start("c1", mission))
+    bench.begin()
+    results = await bench.results(2)
+    assert [result["final"] for result in results] == [True, False]
+    assert [result["status"] for result in results] == ["UNAUTHORIZED", "REJECTED"]
