@@ -283,6 +283,8 @@ class Commands:
             yield self._away
         if self._membership is None or not self._membership.joined:
             yield "joining the group"
+        elif self._membership.held_back is not None:
+            yield self._membership.held_back
         for at, held in self._held.items():
             journal = held.partition.journal
             if journal.trouble is not None:

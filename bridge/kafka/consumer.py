@@ -26,6 +26,9 @@ SILENCE = 30.0
 """Seconds without coordinator, or without any answer to fetches, after which a member gives up;
 failover takes 10 to 13."""
 
+STANDSTILL = 60.0
+"""Seconds for which a partition that is read may stand before the end of its log."""
+
 _FETCH_MS = 500
 
 
@@ -128,6 +131,8 @@ class _Seat:
     paused: bool = True
     answer: int | None = None
     silent: float = 0.0
+    position: int = -1
+    standing: float = 0.0
 
 
 class Membership:
@@ -135,7 +140,8 @@ class Membership:
 
     A new partition is paused until its owner seeks and resumes it. Partitions that the member
     keeps through a rebalance go on where they were. The owner takes its turns by `poll`; when it
-    raises, close the membership and start another.
+    raises, close the membership and start another. `held_back` names a partition whose records an
+    open transaction hides for long.
     """
 
     def __init__(
@@ -150,6 +156,7 @@ class Membership:
         self._adopted = 0
         self._alone = 0.0
         self.changed = asyncio.Event()
+        self.held_back: str | None = None
         self._listener = _Listener(clock, self.changed)
 
     async def start(self) -> None:
@@ -177,7 +184,8 @@ class Membership:
         """Return what arrived on resumed partitions, after at most about `timeout` seconds.
 
         Raises:
-            KafkaAway: the group cannot be used, or no broker answered for long.
+            KafkaAway: the group cannot be used, no broker answered for long, or a partition that
+                is read does not move although its log has more.
             StateError: a position is outside the log.
         """
         self._adopt()
@@ -185,7 +193,9 @@ class Membership:
         async with bounded(self._what, timeout + REQUEST_TIMEOUT):
             fetched = await self._fetch(timeout)
         self._adopt()
-        self._watch(self._clock.monotonic() - began)
+        seconds = self._clock.monotonic() - began
+        self._watch(seconds)
+        await self._watch_progress(seconds)
         return [record for records in fetched.values() for record in records if self._take(record)]
 
     def seek(self, at: TopicPartition, offset: int) -> None:
@@ -281,3 +291,23 @@ class Membership:
                     f"{self._what}: no answer to fetches of {at.topic}-{at.partition} for "
                     f"{seat.silent:.0f} s"
                 )
+
+    async def _watch_progress(self, seconds: float) -> None:
+        """Raise KafkaAway when a partition stands still for long before committed records."""
+        self.held_back = None
+        for at, seat in self._seats.items() if self._settled else ():
+            if seat.paused:
+                seat.standing = 0.0
+                continue
+            async with bounded(self._what, REQUEST_TIMEOUT):
+                position: int = await self._consumer.position(at)
+            end, readable = self._consumer.highwater(at), self._consumer.last_stable_offset(at)
+            moved = position != seat.position or end is None or position >= end
+            seat.standing = 0.0 if moved else seat.standing + seconds
+            seat.position = position
+            if seat.standing <= STANDSTILL:
+                continue
+            where = f"{at.topic}-{at.partition} stands at offset {position} of {end}"
+            if readable is None or readable > position:
+                raise KafkaAway(f"{self._what}: {where} for {seat.standing:.0f} s")
+            self.held_back = f"{where}: a producer's open transaction hides what follows"

@@ -247,6 +247,26 @@ async def test_a_joining_member_takes_no_more_than_its_share(
                 assert first.owned < before
 
 
+async def test_records_that_an_open_transaction_hides_are_told_of_until_it_ends(
+    kafka_client: KafkaClient, topic: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.kafka.consumer.STANDSTILL", 1.0)
+    foreign = kafka_client.producer(f"{topic}.foreign")
+    await foreign.start()
+    await foreign.begin_transaction()
+    await foreign.send_and_wait(topic, b"hidden", partition=0)
+    await write((0, "behind it"))
+    owner = Owner(kafka_client, topic, {})
+    async with owning(owner):
+        told = await wait_until(lambda: owner.membership.held_back)
+        assert f"{topic}-0 stands at offset 0 of" in told
+        assert owner.got == []
+        await foreign.abort_transaction()
+        await wait_until(lambda: owner.got == [(0, "behind it")])
+        await wait_until(lambda: owner.membership.held_back is None)
+    await end_producer(foreign, discard=False)
+
+
 async def test_a_position_outside_the_log_is_an_error_that_says_so(
     kafka_client: KafkaClient, topic: str, write: Write
 ) -> None:

@@ -186,6 +186,8 @@ JOINING = 3.0
 class FakeMembership:
     """A member that reads resumed partitions from where it was told to."""
 
+    held_back: str | None = None
+
     def __init__(self, process: Process, **_: object) -> None:
         self._process = process
         self._next: dict[TopicPartition, int] = {}

@@ -118,6 +118,22 @@ async def test_commands_that_wait_for_the_fuse_leave_room_for_others(make: Make)
     assert bench.clock.time - began >= 9 * 60
 
 
+async def test_the_fuse_holds_over_all_partitions_and_shows(make: Make) -> None:
+    bench = await make(partitions=6, max_starts_per_minute=5)
+    for number, mission in enumerate(missions(12)):
+        bench.send(start(f"c{number}", mission))
+    bench.begin()
+    began = bench.clock.time
+    await bench.results(5)
+    status = bench.commands.status()
+    assert len(status["partitions"]) == 6
+    assert status["starts"] == {"last_minute": 5, "most": 5}
+    await until(lambda: bench.commands.status()["held"]["fuse"] == 7)
+    await bench.results(12)
+    assert bench.clock.time - began >= 120
+    assert bench.commands.status()["held"]["fuse"] == 0
+
+
 async def test_a_low_rate_keeps_no_intent_waiting_until_it_is_stale(make: Make) -> None:
     """Others use the same budget: each request waits for five of theirs, 12 s at this rate."""
     bench = await make(rate=0.5)

@@ -10,7 +10,7 @@ from aiokafka.errors import NoOffsetForPartitionError
 from bridge.clock import Clock
 from bridge.errors import KafkaAway
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import SILENCE, Membership, Received
+from bridge.kafka.consumer import SILENCE, STANDSTILL, Membership, Received
 
 A, B = TopicPartition("topic", 0), TopicPartition("topic", 1)
 SESSION = 10.0
@@ -32,6 +32,8 @@ class Consumer:
         self.fetched: list[Received] = []
         self.error: Exception | None = None
         self.answers = 0
+        self.end = 0
+        self.stable = 0
         self._coordinator = SimpleNamespace(coordinator_id=1)
 
     def give(self, *partitions: TopicPartition) -> None:
@@ -48,6 +50,15 @@ class Consumer:
 
     def resume(self, at: TopicPartition) -> None:
         self.given[at]["paused"] = False
+
+    async def position(self, at: TopicPartition) -> int:
+        return int(self.given[at]["position"])
+
+    def highwater(self, at: TopicPartition) -> int:
+        return self.end
+
+    def last_stable_offset(self, at: TopicPartition) -> int:
+        return self.stable
 
     def last_poll_timestamp(self, at: TopicPartition) -> int:
         return self.answers
@@ -214,3 +225,61 @@ async def test_a_member_that_finds_no_coordinator_says_so_also_when_it_reads_not
     group.member._watch(SILENCE)
     with pytest.raises(KafkaAway, match="no coordinator of the group"):
         group.member._watch(1)
+
+
+async def stand(group: Group, seconds: float) -> None:
+    """Take turns for so long, while fetches are answered and bring nothing."""
+    getmany = group.consumer.getmany
+
+    async def empty(*, timeout_ms: int) -> dict[TopicPartition, list[Received]]:
+        group.consumer.answers += 1
+        group.time.at += 1.0
+        return await getmany(timeout_ms=timeout_ms)
+
+    group.consumer.getmany = empty  # type: ignore[method-assign]
+    for _ in range(round(seconds)):
+        await group.member.poll(0)
+    group.consumer.getmany = getmany  # type: ignore[method-assign]
+
+
+def reading(group: Group) -> Group:
+    group.rebalance(A)
+    group.member.seek(A, 5)
+    group.member.resume([A])
+    return group
+
+
+async def test_a_partition_that_stands_before_committed_records_is_given_up(group: Group) -> None:
+    reading(group).consumer.end = group.consumer.stable = 9
+    with pytest.raises(KafkaAway, match="topic-0 stands at offset 5 of 9"):
+        await stand(group, STANDSTILL + 5)
+
+
+async def test_standing_at_the_end_of_the_log_is_no_reason_to_worry(group: Group) -> None:
+    reading(group).consumer.end = group.consumer.stable = 5
+    await stand(group, 2 * STANDSTILL)
+    assert group.member.held_back is None
+
+
+async def test_a_partition_that_moves_is_left_alone(group: Group) -> None:
+    reading(group).consumer.end = group.consumer.stable = 9
+    for position in (6, 7, 8):
+        await stand(group, STANDSTILL - 5)
+        group.consumer.seek(A, position)
+
+
+async def test_records_hidden_by_an_open_transaction_are_told_of(group: Group) -> None:
+    reading(group).consumer.end = 9
+    group.consumer.stable = 5
+    await stand(group, STANDSTILL + 5)
+    assert group.member.held_back is not None
+    assert "open transaction" in group.member.held_back
+    group.consumer.seek(A, 9)
+    await stand(group, 1)
+    assert group.member.held_back is None
+
+
+async def test_a_paused_partition_may_stand(group: Group) -> None:
+    reading(group).consumer.end = group.consumer.stable = 9
+    group.member.pause([A])
+    await stand(group, 2 * STANDSTILL)
