@@ -261,7 +261,7 @@ async def _follow(
         fresh = [record for record in process.kafka.logs[at] if record.offset >= offset]
         offset = process.kafka.ends[at]
         yield Tail(fresh, whole=True)
-        await clock.sleep(0.2)
+        await clock.sleep(1.0)
 
 
 async def _usable(process: Process, prefix: str) -> dict[str, int]:

@@ -237,13 +237,12 @@ async def test_repeating_a_request_is_held(make: Make) -> None:
     bench.begin()
     await until(lambda: not bench.health.reasons)
 
-    def lose(operation: str, _: httpx.Request) -> Any:
-        if operation != "cancel":
-            return None
+    async def lose() -> Exception:
         pull(bench, brake())
+        await bench.clock.sleep(2.0)
         return httpx.ReadTimeout("no answer")
 
-    bench.api.script = lose
+    bench.api.script = lambda operation, _: lose() if operation == "cancel" else None
     bench.send(command("cancel_run", "c1"))
     await held(bench, 1)
     await later(bench)
@@ -259,7 +258,7 @@ async def test_a_brake_of_a_newer_bridge_ends_this_one(make: Make) -> None:
     pull(bench, brake(), version=3)
     bench.begin(assigned={1})
     with pytest.raises(StateError, match="newer bridge"):
-        await bench.bridge
+        await asyncio.wait_for(bench.bridge, 10)
 
 
 async def test_a_held_command_does_not_keep_the_bridge_from_ending(make: Make) -> None:

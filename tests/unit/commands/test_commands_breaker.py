@@ -61,18 +61,39 @@ async def test_a_topic_that_turns_invalid_is_not_buried(
     await until(lambda: not bench.health.reasons)
 
 
+async def test_records_that_waited_for_the_registry_are_not_buried_all_at_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaking, "FEWEST", 20)
+    bench = await make()
+    bench.begin()
+    bench.registry_cut = True
+    for number in range(100):
+        bench.send(b"\x00\x7f\x00\x00\x01 from an unknown writer", key=str(number).encode())
+    await until(lambda: bench.running().get("waiting") == 100)
+    bench.registry_cut = False
+    await unready(bench, "20 of the last 20 records became dead letters")
+    then = bench.clock.time + 10
+    await until(lambda: bench.clock.time >= then)
+    assert len(bench.kafka.records(LETTERS)) == 20
+
+
 async def test_what_was_begun_goes_on_while_the_breaker_is_set(make: Make) -> None:
     bench = await make()
     reached, go_on = hold_call(bench)
     bench.begin()
     bench.send(start("c1"))
     await until(reached.is_set)
+    await bench.crash()
     fields = state(Brake(BREAKER, Scope(), "the breaker", BEGAN, "rubbish"))
     value = bench.codec.encode(f"{STATE}-value", fields)
     bench.kafka.append(Record(STATE, 0, BREAKER.encode(), value))
+    bench.send(start("c2"))
+    bench.begin()
     await unready(bench, "rubbish")
     go_on.set()
-    await bench.results(1)
+    assert (await bench.final("c1"))["status"] == "SUCCEEDED"
+    assert not bench.api.effects["c2"]
 
 
 async def test_dead_letters_that_cannot_be_written_stop_the_partition(make: Make) -> None:
