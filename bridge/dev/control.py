@@ -127,7 +127,13 @@ class Control:
     def _insert(self, value: Any, now: Micros) -> Row:
         events = self._meddler.insert(NewEvents.model_validate(value), now)
         shown = [
-            {"event_id": e.event_id, "run_id": e.run_id, "timestamp": instant(e.at)} for e in events
+            {
+                "event_id": e.event_id,
+                "run_id": e.run_id,
+                "mission_id": e.mission_id,
+                "timestamp": instant(e.at),
+            }
+            for e in events
         ]
         return {"events": shown}
 

@@ -37,9 +37,9 @@ def scene(
         orders = commands.working_day(made, 3)
         ids = orders[1]["mission_id"], orders[1]["run_id"]
         logged = {"type": "custom", "summary": "Grüße 🚀", "payload": '{"n":1.10}'}
-        orders.insert(0, commands.about_run("log_event", *ids, **logged))
-        orders.append(commands.about_run("update_run", *ids, result_summary="Done"))
-        orders.append(commands.about_run("create_plan", *ids, steps=PLAN))
+        orders.insert(0, commands.order("log_event", *ids, **logged))
+        orders.append(commands.order("update_run", *ids, result_summary="Done"))
+        orders.append(commands.order("create_plan", *ids, steps=PLAN))
         bridge = made.run().ready()
         commands.produce(made, orders)
         commands.expect_all_done(made, bridge)

@@ -271,6 +271,11 @@ class Stage:
         """Every write that the API carried out, in order."""
         return list(self.api.call(self.simulator.ledger)["effects"])
 
+    @property
+    def effect_count(self) -> int:
+        """How many writes the API carried out."""
+        return int(self.control("ledger?part=summary")["summary"]["effects"])
+
     def control(self, name: str, value: object = None) -> dict[str, Any]:
         """Use the API's control endpoint: POST a value, or GET."""
         return self.api.call(lambda: self.simulator.control(name, value))
