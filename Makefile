@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration simulate mutants bench backfill audit-bench lock clean
+.PHONY: help demo test lint types unit integration chaos-commands simulate mutants bench backfill audit-bench lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make unit         the tests that need no broker"
 	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
+	@echo "make chaos-commands  COMMANDS=20000 of all verbs through KILLS=50, REBALANCES=20 and a bad API; POLICY=strict"
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
 	@echo "make mutants      bugs put into the source on purpose: each must be caught by a simulated world"
 	@echo "make bench        figures, printed, not judged"
@@ -43,6 +44,14 @@ unit: $(VENV)/.dev
 integration: $(VENV)/.dev
 	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
 	$(BIN)/pytest -q -n 3 --dist worksteal tests/contract tests/end_to_end
+
+chaos-commands: COMMANDS = 20000
+chaos-commands: KILLS = 50
+chaos-commands: REBALANCES = 20
+chaos-commands: POLICY = strict
+chaos-commands: $(VENV)/.dev
+	COMMANDS=$(COMMANDS) KILLS=$(KILLS) REBALANCES=$(REBALANCES) POLICY=$(POLICY) \
+		$(BIN)/pytest -q -s tests/end_to_end/test_commands_chaos.py
 
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),5))
