@@ -1,12 +1,15 @@
 """What the bridge needs goes away, or is not there when it starts: one clear message, no loss."""
 
+import json
 import os
 import signal
 from pathlib import Path
 
-from support import verdict
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from support import command_review, commands, verdict
 from support.brokers import Broker
-from support.stage import CANARY, Bridge, stage, wait_for
+from support.kafka import read_topic, write_topic
+from support.stage import CANARY, Bridge, Stage, stage, wait_for
 
 
 def test_what_is_away_at_start_is_waited_for_and_then_named(
@@ -115,3 +118,79 @@ def test_a_bridge_that_waits_at_start_still_ends_when_asked(
         bridge = scene.run(TELNYX_BASE_URL="http://127.0.0.1:1/v2")
         wait_for(lambda: "dependency_away" in bridge.output)
         assert bridge.stop(30) == 0
+
+
+def expect_nothing_done(scene: Stage, bridge: Bridge, finished: int) -> None:
+    """See that no more commands than so many were carried out, answered or buried."""
+    assert scene.effect_count == len(commands.results(scene)) == finished
+    assert not read_topic(scene.broker, f"{scene.prefix}.commands.dlq")
+    assert bridge.process.poll() is None
+
+
+def test_commands_wait_until_a_refused_key_is_replaced(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(CANARY)
+    with stage(kafka, topic_prefix, tmp_path, api_key=CANARY) as scene:
+        env = scene.env(TELNYX_API_KEY_FILE=str(key))
+        del env["TELNYX_API_KEY"]
+        bridge = Bridge(kafka, env, scene.folder, "--only", "commands").ready()
+        scene.bridges.append(bridge)
+        before, after = commands.working_day(scene, 2), commands.working_day(scene, 3)
+        commands.produce(scene, before)
+        commands.expect_all_done(scene, bridge)
+        done = commands.partitions(bridge)
+
+        scene.control("key", {"api_key": "another-canary-key"})
+        commands.produce(scene, after)
+        wait_for(lambda: "the API refuses the key (401)" in bridge.reason)
+        tried = bridge.metric("bridge_dependency_failures_total", dependency="api key")
+        wait_for(
+            lambda: (
+                bridge.metric("bridge_dependency_failures_total", dependency="api key") > tried + 1
+            )
+        )
+        assert commands.partitions(bridge) == done
+        expect_nothing_done(scene, bridge, len(before))
+
+        key.write_text("another-canary-key")
+        commands.expect_all_done(scene, bridge)
+        assert not bridge.reason
+        assert bridge.stop() == 0
+        day = command_review.review(scene)
+        day.assert_sound()
+        assert day.counts == {"SUCCEEDED": len(before) + len(after)}
+        assert "another-canary-key" not in bridge.output
+
+
+def test_commands_of_a_new_schema_wait_for_an_absent_registry(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        bridge = scene.run("--only", "commands").ready()
+        orders = commands.working_day(scene, 3)
+        widen_schema(scene)
+        records = commands.to_records(scene, orders)
+        scene.registry.stop()
+        write_topic(scene.broker, f"{scene.prefix}.commands", records)
+        wait_for(lambda: "registry" in bridge.reason)
+        expect_nothing_done(scene, bridge, 0)
+        scene.registry.start()
+        commands.expect_all_done(scene, bridge)
+        wait_for(lambda: not bridge.reason)
+        assert bridge.stop() == 0
+        day = command_review.review(scene)
+        day.assert_sound()
+        assert day.counts == {"SUCCEEDED": len(orders)}
+
+
+def widen_schema(scene: Stage) -> None:
+    """Register a version of the commands' schema with a field more, which nobody here has read."""
+    subject = f"{scene.prefix}.commands-value"
+    with SchemaRegistryClient({"url": scene.registry_url}) as registry:
+        text = registry.get_latest_version(subject).schema.schema_str
+        record = json.loads(text or "")
+        field = {"name": "ticket", "type": ["null", "string"], "default": None}
+        record["fields"].append(field)
+        registry.register_schema(subject, Schema(json.dumps(record), "AVRO"))

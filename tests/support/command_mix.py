@@ -56,6 +56,20 @@ def _block(scene: Stage) -> list[list[Command]]:
     return lanes + [[order("delete_mission", mission_id)] for mission_id in doomed]
 
 
+def each_verb(scene: Stage) -> list[Command]:
+    """Make two missions and a run; return one command of each verb."""
+    run, doomed = scene.insert()[0], scene.insert()[0]["mission_id"]
+    mission_id = run["mission_id"]
+    return [
+        *_life(**run),
+        order("create_mission", name="New"),
+        order("update_mission", mission_id, description="Another one"),
+        order("clone_mission", mission_id),
+        start(mission_id),
+        order("delete_mission", doomed),
+    ]
+
+
 def _life(mission_id: str, run_id: str, **_: Any) -> list[Command]:
     """Return ten orders about a run."""
 

@@ -17,7 +17,9 @@ from support.stage import COMMAND, Bridge, Stage, wait_for
 from support.verdict import decoder
 
 Command = dict[str, Any]
-"""A line of `send --file`: the fields of the Avro record, the body as the verb's plain object."""
+"""A line of `send --file`: the fields of the Avro record, the body as the verb's plain object.
+
+A `branch` names another record of the body's union than the verb's own."""
 
 STEERING = ("pause_run", "resume_run", "cancel_run")
 
@@ -77,13 +79,15 @@ def to_bytes(scene: Stage, commands: Sequence[Command]) -> list[bytes]:
         return [serialize(_record(command, now), context) for command in commands]
 
 
+def to_records(scene: Stage, commands: Sequence[Command]) -> list[Sent]:
+    """Serialize commands, with their keys."""
+    values = to_bytes(scene, commands)
+    return [Sent(_key(command), value) for command, value in zip(commands, values, strict=True)]
+
+
 def produce(scene: Stage, commands: Sequence[Command]) -> None:
     """Put commands on their topic with a producer that nobody here wrote."""
-    records = [
-        Sent(_key(command), value)
-        for command, value in zip(commands, to_bytes(scene, commands), strict=True)
-    ]
-    write_topic(scene.broker, f"{scene.prefix}.commands", records)
+    write_topic(scene.broker, f"{scene.prefix}.commands", to_records(scene, commands))
 
 
 def _key(command: Command) -> bytes:
@@ -92,8 +96,8 @@ def _key(command: Command) -> bytes:
 
 def _record(command: Command, now: int) -> dict[str, Any]:
     branch = "".join(word.capitalize() for word in command["type"].split("_"))
-    body = (f"missionbridge.v1.{branch}", command["body"])
-    return {**command, "issued_at": now, "body": body}
+    body = (f"missionbridge.v1.{command.get('branch', branch)}", command["body"])
+    return {"issued_at": now, **command, "body": body}
 
 
 def partitions(bridge: Bridge) -> dict[int, int]:
