@@ -46,7 +46,7 @@ def _block(scene: Stage) -> list[list[Command]]:
     lanes: list[list[Command]] = [[order("create_mission", name="New")] for _ in range(_NEW)]
     for number in range(_MISSIONS):
         runs = scene.insert(_RUNS, runs=_RUNS)
-        lanes += [_life(**run) for run in runs]
+        lanes += [life(**run) for run in runs]
         mission_id = runs[0]["mission_id"]
         about = [start(mission_id) for _ in range(_STARTS)]
         about.append(order("update_mission", mission_id, description="Another one"))
@@ -61,7 +61,7 @@ def each_verb(scene: Stage) -> list[Command]:
     run, doomed = scene.insert()[0], scene.insert()[0]["mission_id"]
     mission_id = run["mission_id"]
     return [
-        *_life(**run),
+        *life(**run),
         order("create_mission", name="New"),
         order("update_mission", mission_id, description="Another one"),
         order("clone_mission", mission_id),
@@ -70,7 +70,7 @@ def each_verb(scene: Stage) -> list[Command]:
     ]
 
 
-def _life(mission_id: str, run_id: str, **_: Any) -> list[Command]:
+def life(mission_id: str, run_id: str, **_: Any) -> list[Command]:
     """Return ten orders about a run."""
 
     def about(verb: str, **body: Any) -> Command:
