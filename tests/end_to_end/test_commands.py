@@ -42,7 +42,6 @@ def expect_exact(scene: Stage) -> None:
     day = command_review.review(scene)
     day.assert_sound()
     assert day.counts.keys() <= {"SUCCEEDED", "IN_DOUBT", "ALREADY_DONE"}, day.counts
-    assert day.counts["ALREADY_DONE"] <= day.verbs("IN_DOUBT")["pause_run"], day.counts
     assert any(result["resolved_by"] for result in day.finals.values())
 
 

@@ -50,15 +50,18 @@ class Day:
     def assert_sound(self, policy: str = "strict") -> None:
         """Fail unless each effect came once, where it was told, and in the order of its key.
 
-        IN_DOUBT is an answer only where the policy forbids to ask again and no effect is there: of
+        A resume needs no effect where the pause before it had none. IN_DOUBT is an answer only where the policy forbids to ask again and no effect is there: of
         clones nobody can know.
         """
         done = Counter(self.effects)
         twice = [one for one, count in done.items() if count > 1]
         assert not twice, [(self.asked[one], self.finals[one]) for one in twice[:3]]
         succeeded, in_doubt = self.ended("SUCCEEDED"), self.ended("IN_DOUBT")
-        assert succeeded <= done.keys(), self._told(succeeded - done.keys())
-        clones = {one for one in in_doubt if self.asked[one]["type"] == "clone_mission"}
+        missing = succeeded - done.keys()
+        idle = {one for one in missing | self.ended("ALREADY_DONE") if self._was_superfluous(one)}
+        assert missing <= idle, self._told(missing - idle)
+        assert self.ended("ALREADY_DONE") <= idle, self._told(self.ended("ALREADY_DONE") - idle)
+        clones = {one for one in in_doubt if self._is(one, "clone_mission")}
         hidden = done.keys() - succeeded - clones
         assert not hidden, self._told(hidden)
         guessed = [
@@ -67,11 +70,25 @@ class Day:
             if repeats(Verb(self.asked[one]["type"]), resolve=policy == "resolve")
         ]
         assert not guessed, self._told(guessed)
-        for one, verb in ((one, self.asked[one]["type"]) for one in succeeded):
+        self._assert_ids(succeeded)
+        self._assert_order()
+
+    def _was_superfluous(self, command_id: str) -> bool:
+        """Say whether a command asked to resume a run that no pause before it had paused."""
+        command = self.asked[command_id]
+        paused = {self.asked[one]["run_id"] for one in self.effects if self._is(one, "pause_run")}
+        return self._is(command_id, "resume_run") and command["run_id"] not in paused
+
+    def _is(self, command_id: str, verb: str) -> bool:
+        return bool(self.asked[command_id]["type"] == verb)
+
+    def _assert_ids(self, succeeded: set[str]) -> None:
+        """See that results name what was made."""
+        for one in succeeded:
+            verb = self.asked[one]["type"]
             if verb in _MADE:
                 id_of_it = "run_id" if verb == "start_run" else "mission_id"
                 assert self.finals[one][id_of_it] == self.made[one][_MADE[verb]], self.finals[one]
-        self._assert_order()
 
     def _assert_order(self) -> None:
         place = {command_id: number for number, command_id in enumerate(self.effects)}
