@@ -50,8 +50,8 @@ class Day:
     def assert_sound(self, policy: str = "strict") -> None:
         """Fail unless each effect came once, where it was told, and in the order of its key.
 
-        A resume needs no effect where the pause before it had none. IN_DOUBT is an answer only where the policy forbids to ask again and no effect is there: of
-        clones nobody can know.
+        A resume needs no effect where the pause before it had none. IN_DOUBT is an answer only
+        where the policy forbids to ask again and no effect is there; of clones nobody can know.
         """
         done = Counter(self.effects)
         twice = [one for one, count in done.items() if count > 1]
