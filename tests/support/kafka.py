@@ -91,13 +91,17 @@ class Sent:
 
 
 def write_topic(address: str, topic: str, records: Sequence[Sent]) -> None:
-    """Write records in their order, partitioned by key as Java's producers do."""
+    """Write records in their order, partitioned by key as Java's producers do.
+
+    Packed, so that a record may be larger than what brokers accept for a batch.
+    """
     producer = Producer(
         {
             "bootstrap.servers": address,
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-            "message.max.bytes": 2_000_000,
+            "message.max.bytes": 2**28,
+            "compression.type": "gzip",
         }
     )
     refused: list[Any] = []
