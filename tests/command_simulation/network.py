@@ -1,0 +1,152 @@
+"""The way to the API and back. What has left a machine arrives whatever becomes of the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from email.utils import formatdate
+from typing import Any, Final
+
+import httpx
+
+import simulation.network  # noqa: F401 - makes the parsing of URLs cheap
+from bridge.clock import SECOND, Micros
+from command_simulation.api import Answer, mark_of, verb_of
+from command_simulation.roads import CARRIED_OUT, UNCLEAR, Road
+from command_simulation.stage import Stage
+from simulation.virtual import Machine, passing, wall
+
+LATENCIES: Final = (0.02, 0.02, 0.05, 0.05, 0.1, 0.3, 1.5)
+MOST_REQUESTS: Final = 3000
+"""More than so many are a livelock."""
+
+_REFUSAL: Final = {"errors": [{"code": "10015", "title": "no", "detail": "as the story wants it"}]}
+
+
+class Network(httpx.AsyncBaseTransport):
+    """Brings the requests of one machine to the API."""
+
+    def __init__(self, stage: Stage, machine: Machine) -> None:
+        self._stage = stage
+        self._machine = machine
+        self._rng = stage.network_chance
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        stage, rng, machine = self._stage, self._rng, self._machine
+        self._count()
+        road = stage.roads.road(rng, read=request.method == "GET")
+        await machine.travel(rng.choice(LATENCIES))
+        if road is Road.KILLED_BEFORE:
+            machine.die()
+            await machine.gate()
+        if stage.api_away or road is Road.REFUSED:
+            raise httpx.ConnectError("refused")
+        trace = request.extensions.get("trace")
+        if trace is not None:
+            await trace("http11.send_request_headers.started", None)
+        errand = _Errand(stage, request, road, rng)
+        stage.tell(machine.name, f"asks {request.method} {errand.name}: {road.value}")
+        answer = errand.send()
+        if road is Road.KILLED_UNDER_WAY:
+            machine.die()
+            await machine.gate()
+        response = await answer
+        if road is Road.KILLED_ANSWERED:
+            machine.die()
+        await machine.gate()
+        return response
+
+    def _count(self) -> None:
+        self._stage.requests += 1
+        if self._stage.requests > MOST_REQUESTS:
+            self._stage.fail(f"more than {MOST_REQUESTS} requests")
+
+
+class _Errand:
+    """A request that has left."""
+
+    def __init__(self, stage: Stage, request: httpx.Request, road: Road, rng: Any) -> None:
+        self._stage = stage
+        self._method = request.method
+        self._path = [
+            part for part in request.url.path.partition("/missions")[2].split("/") if part
+        ]
+        self._query = request.url.params
+        self._body = json.loads(request.content or b"{}")
+        self._road = road
+        self._rng = rng
+        self._sent = stage.loop.time()
+        self._answer: asyncio.Future[httpx.Response] = stage.loop.create_future()
+        self.name = "/".join(self._path)
+
+    def send(self) -> asyncio.Future[httpx.Response]:
+        """Let it arrive in due time; return what will be its answer."""
+        road, rng = self._road, self._rng
+        if self._method != "GET" and road in UNCLEAR:
+            self._stage.unclear.add(self._mark)
+        delay: float = rng.choice(LATENCIES)
+        if road is Road.LATE:
+            delay = rng.uniform(0.0, self._stage.settings.commands.settle - 1.0)
+        elif road is Road.VERY_LATE:
+            delay = self._stage.settings.commands.settle * rng.choice((1.1, 2.1, 5.0, 20.0))
+        self._stage.under_way += 1
+        self._stage.loop.call_later(delay, self._arrive)
+        return self._answer
+
+    @property
+    def _mark(self) -> str:
+        return mark_of(verb_of(self._method, self._path), self._path, self._body)
+
+    def _arrive(self) -> None:
+        stage, road = self._stage, self._road
+        stage.under_way -= 1
+        if road is Road.THROTTLED:
+            seconds = self._rng.choice(("0", "1", "3", "20", "-5", "1000000000"))
+            return self._reply(429, _REFUSAL, {"retry-after": seconds})
+        if road is Road.UNSERVED:
+            return self._reply(503, _REFUSAL)
+        if stage.key_refused:
+            return self._reply(401, _REFUSAL)
+        if self._method != "GET" and self._mark in stage.forbidden:
+            return self._reply(403, _REFUSAL)
+        if road in CARRIED_OUT:
+            status, document = self._carry_out()
+            if road is Road.FAILED:
+                return self._reply(500, _REFUSAL)
+            if road is Road.BROKEN:
+                return self._reply(200, None)
+            if road in {Road.FINE, Road.KILLED_UNDER_WAY, Road.KILLED_ANSWERED}:
+                return self._reply(status, _REFUSAL if document is None else document)
+        if road in {Road.RESET, Road.VANISHED} and not self._answer.done():
+            self._answer.set_exception(httpx.ReadError("reset"))
+        return None
+
+    def _carry_out(self) -> Answer:
+        stage, now = self._stage, wall(self._stage.loop)
+        if self._method == "GET":
+            return stage.api.read(self._path, self._query, self._seen(now))
+        return stage.api.write(
+            self._method, self._path, self._body, now, sent=self._sent, at=stage.loop.time()
+        )
+
+    def _seen(self, now: Micros) -> Micros | None:
+        """Return what time a read shows; None: the present."""
+        roads = self._stage.roads
+        if not roads.stale or self._rng.random() >= roads.stale:
+            return None
+        return now - round(self._rng.uniform(0.0, roads.stale_by) * SECOND)
+
+    def _reply(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
+        if self._answer.done():
+            return
+        own = {"date": formatdate(wall(self._stage.loop) // SECOND, usegmt=True)} | (headers or {})
+        content = b"<html>" if document is None else json.dumps(document).encode()
+        self._answer.set_result(httpx.Response(status, headers=own, content=content))
+
+
+async def outage(stage: Stage, name: str, seconds: float) -> None:
+    """Let something be away for a while: `name` is the stage's word for it."""
+    stage.tell("story", f"{name} for {seconds:.0f} s")
+    setattr(stage, name, True)
+    await passing(seconds)
+    setattr(stage, name, False)

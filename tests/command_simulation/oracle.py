@@ -1,0 +1,282 @@
+"""Whether a story ended well: what was answered, against what was ordered and what was done."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from command_simulation.api import Effect
+from command_simulation.ledgers import Found, covered, found, ledger
+from command_simulation.orders import Kind, Order, by_key
+from command_simulation.stage import LETTERS, RESULTS, Stage
+
+Place = tuple[int, int]
+"""Partition and offset of a record of the commands topic."""
+
+NO_EFFECT: Final = frozenset({"REJECTED", "EXPIRED", "FAILED", "UNAUTHORIZED", "ALREADY_DONE"})
+STEERING: Final = frozenset({"pause_run", "resume_run", "cancel_run"})
+ACCEPTED: Final = frozenset({Kind.GOOD, Kind.EXPIRING, Kind.AGAIN, Kind.OTHER, Kind.DENIED})
+"""What counts for dedup: the first record of a command_id gets the final result."""
+
+
+@dataclass
+class Verdict:
+    """What is wrong, in words, and what was counted."""
+
+    problems: list[str] = field(default_factory=list)
+    results: int = 0
+    succeeded: int = 0
+    in_doubt: int = 0
+    twice: int = 0
+    """Commands that were carried out more than once."""
+    late: int = 0
+    """Requests that were carried out after the settle time."""
+
+
+def judge(stage: Stage) -> Verdict:
+    """Compare topics, ledgers and effects with what was ordered."""
+    verdict = Verdict()
+    case = Case(stage)
+    verdict.results = sum(len(each) for each in case.results.values())
+    finals = [one for one in case.final.values() if one.value is not None]
+    verdict.succeeded = sum(_status(one) == "SUCCEEDED" for one in finals)
+    verdict.in_doubt = sum(_status(one) == "IN_DOUBT" for one in finals)
+    verdict.late = sum(case.is_late(effect) for effect in stage.api.effects)
+    verdict.twice = sum(
+        sum(effect.changed for effect in effects) > 1 for effects in case.effects.values()
+    )
+    verdict.problems += [
+        *_answers(case),
+        *_effects(case),
+        *_truth(case),
+        *_order(case),
+        *_positions(case),
+        *_torn(stage),
+    ]
+    return verdict
+
+
+class Case:
+    """The evidence, sorted."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.results: defaultdict[Place, list[Found]] = defaultdict(list)
+        self.letters: defaultdict[Place, list[int]] = defaultdict(list)
+        self.final: dict[Place, Found] = {}
+        """The final result of a record that has one."""
+        self.effects: defaultdict[str, list[Effect]] = defaultdict(list)
+        for offset, record in stage.cluster.records(RESULTS):
+            one = found(RESULTS, offset, record)
+            assert one.value is not None
+            place = one.value["source_partition"], one.value["source_offset"]
+            self.results[place].append(one)
+            if one.value["final"]:
+                self.final[place] = one
+        for _, record in stage.cluster.records(LETTERS):
+            origin = dict(record.headers)
+            place = (
+                int(origin["__connect.errors.partition"]),
+                int(origin["__connect.errors.offset"]),
+            )
+            self.letters[place].append(record.commit)
+        for effect in stage.api.effects:
+            self.effects[effect.mark].append(effect)
+        self.history = [
+            list(ledger(stage.cluster, number)) for number in range(stage.scenario.partitions)
+        ]
+        """All that each ledger ever said, compacted away or not."""
+
+    def is_late(self, effect: Effect) -> bool:
+        """Whether a request was carried out after the settle time."""
+        return effect.at - effect.sent > self.stage.settings.commands.settle
+
+    def is_strict(self, order: Order) -> bool:
+        """Whether a request of this command must not be repeated on a guess."""
+        return order.strict or not self.stage.scenario.resolve
+
+    def first(self) -> dict[tuple[TopicPartition, str], Order]:
+        """Return the first accepted record of each command."""
+        first: dict[tuple[TopicPartition, str], Order] = {}
+        for order in self.stage.orders:
+            if order.kind in ACCEPTED:
+                first.setdefault((order.at, order.command_id), order)
+        return first
+
+
+def _answers(case: Case) -> Iterator[str]:
+    """One final result for each command, one end for each record."""
+    first = case.first()
+    for order in case.stage.orders:
+        place = order.at.partition, order.offset
+        results, letters = case.results[place], len(case.letters[place])
+        told = [_status(one) for one in results]
+        finals = sum(_is_final(one) for one in results)
+        name = f"{order.kind.value} {order.command_id} at {place}"
+        if order.kind is Kind.GARBAGE:
+            if results or letters != 1:
+                yield f"{name} has {letters} dead letters and results {told}"
+            continue
+        if letters:
+            yield f"{name} has a dead letter"
+        if order.kind not in ACCEPTED or first[order.at, order.command_id] is order:
+            early = [one for one in results if not _is_final(one)]
+            if finals != 1 or len(early) > 1 or any(_status(one) != "IN_DOUBT" for one in early):
+                yield f"{name} has results {told}, {finals} of them final"
+            elif early and early[0].commit > case.final[place].commit:
+                yield f"{name} is in doubt after its final result"
+            elif (problem := _mistold(order, case.final[place])) is not None:
+                yield f"{name} {problem}"
+        elif finals or len(results) != 1:
+            yield f"{name}, a repetition, has results {told}, {finals} of them final"
+        elif told != ["DUPLICATE"] and _code(results[0]) != "id_reused":
+            yield f"{name}, a repetition, is told {told[0]}"
+        elif (order.kind is Kind.OTHER) is not (
+            first[order.at, order.command_id].kind is Kind.OTHER
+        ) and told != ["REJECTED"]:
+            yield f"{name}, with another body, is told {told[0]}"
+
+
+def _mistold(order: Order, final: Found) -> str | None:
+    """Return what is wrong with a result that follows from the record alone."""
+    wanted = {
+        Kind.INVALID: ("REJECTED", "invalid"),
+        Kind.MISROUTED: ("REJECTED", "misrouted"),
+        Kind.DENIED: ("UNAUTHORIZED", "verb_not_allowed"),
+    }.get(order.kind)
+    told = _status(final), _code(final)
+    if wanted is not None and told != wanted:
+        return f"is told {told}"
+    if order.forbidden and told[0] not in {"REJECTED", "EXPIRED", "IN_DOUBT"}:
+        return f"is forbidden and told {told}"
+    return None
+
+
+def _effects(case: Case) -> Iterator[str]:
+    """No command is carried out twice."""
+    ordered = {order.mark: order for order in case.first().values()}
+    for mark, effects in case.effects.items():
+        order = ordered.get(mark)
+        if order is None:
+            yield f"{mark} was carried out, and nobody ordered it"
+            continue
+        times = sum(effect.changed for effect in effects)
+        late = any(case.is_late(effect) for effect in effects)
+        if times > 1 and (case.is_strict(order) or not late):
+            at = [round(effect.at - 1000, 1) for effect in effects if effect.changed]
+            yield f"{order.verb} {order.command_id} was carried out {times} times, at {at}"
+
+
+def _truth(case: Case) -> Iterator[str]:
+    """Results say what is so."""
+    stage, moved = case.stage, _changed_hands(case)
+    for order in case.first().values():
+        final = case.final.get((order.at.partition, order.offset))
+        if final is None or order.kind not in {Kind.GOOD, Kind.EXPIRING, Kind.OTHER}:
+            continue
+        status, effects = _status(final), case.effects[order.mark]
+        name = f"{order.verb} {order.command_id}"
+        meddled = bool(stage.meddled) and order.verb in STEERING
+        if status == "SUCCEEDED" and not effects and not meddled:
+            yield f"{name} is told SUCCEEDED, and was not carried out"
+        if status in NO_EFFECT and effects:
+            yield f"{name} is told {status} ({_code(final)}), and was carried out"
+        if status == "IN_DOUBT":
+            if order.mark not in stage.unclear and (order.at.partition, order.command_id) not in moved:
+                yield f"{name} is told IN_DOUBT for no reason"
+            in_time = any(effect.changed and not case.is_late(effect) for effect in effects)
+            plain = not (stage.scenario.roads.stale or stage.meddled or order.forbidden)
+            if in_time and plain and order.verb != "clone_mission":
+                yield f"{name} is told IN_DOUBT, and its effect could be found"
+        if status not in {"SUCCEEDED", "IN_DOUBT", *NO_EFFECT}:
+            yield f"{name} is told {status}"
+
+
+def _changed_hands(case: Case) -> set[tuple[int, str]]:
+    """Return the commands that one process announced and another one finished."""
+    moved = set()
+    authors = case.stage.cluster.authors
+    for number in range(case.stage.scenario.partitions):
+        began: dict[str, set[str]] = defaultdict(set)
+        for one in case.history[number]:
+            if one.value is None or one.value["command"] is None:
+                continue
+            began[one.key].add(authors[one.commit])
+            if len(began[one.key]) > 1:
+                moved.add((number, one.key))
+    return moved
+
+
+def _order(case: Case) -> Iterator[str]:
+    """The effects of each key come in the order of its commands."""
+    for orders in by_key([order for order in case.stage.orders if order.kind in ACCEPTED]):
+        last, who = -1.0, ""
+        for order in orders:
+            times = [
+                effect.at
+                for effect in case.effects[order.mark]
+                if effect.changed and not case.is_late(effect)
+            ]
+            if times and min(times) < last:
+                yield f"{order.verb} {order.command_id} was carried out before {who}"
+            if times:
+                last, who = max(last, min(times)), order.command_id
+
+
+def _positions(case: Case) -> Iterator[str]:
+    """A position passes nothing that is unfinished, and never goes back."""
+    for number in range(case.stage.scenario.partitions):
+        done: dict[int, int] = {}
+        for (partition, offset), results in case.results.items():
+            closing = [one.commit for one in results if _is_closing(one)]
+            if partition == number and closing:
+                done[offset] = min(closing)
+        for (partition, offset), commits in case.letters.items():
+            if partition == number and commits:
+                done[offset] = min(commits)
+        before: set[int] = set()
+        for one in case.history[number]:
+            if one.value is None or one.value["kind"] != "position":
+                continue
+            now = covered(one.value["position"])
+            for offset in sorted(now - before):
+                if done.get(offset, one.commit + 1) > one.commit:
+                    yield f"the position of {number} passes {offset}, which is unfinished"
+            if before - now:
+                yield f"the position of {number} goes back over {sorted(before - now)}"
+            before = now
+
+
+def _torn(stage: Stage) -> Iterator[str]:
+    """Name calls of the writer of which one part is committed and another is not."""
+    parts: dict[int, set[bool]] = defaultdict(set)
+    for log in stage.cluster.logs.values():
+        for entry in log.entries:
+            if entry is not None and entry[0].commit:
+                parts[entry[0].commit].add(bool(entry[1].committed))
+    torn = [commit for commit, states in parts.items() if len(states) > 1]
+    if torn:
+        yield f"{len(torn)} transactions are torn"
+
+
+def _status(one: Found) -> str:
+    return str((one.value or {})["status"])
+
+
+def _is_final(one: Found) -> bool:
+    return bool((one.value or {})["final"])
+
+
+def _is_closing(one: Found) -> bool:
+    """Whether a result is the end of its record."""
+    return _is_final(one) or _status(one) in {"DUPLICATE", "REJECTED"}
+
+
+def _code(one: Found) -> str | None:
+    error = (one.value or {})["error"]
+    return None if error is None else str(error["code"])
+

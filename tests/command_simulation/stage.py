@@ -1,0 +1,121 @@
+"""What all that takes part in one story shares: time, chance, the API, Kafka, and the account."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from bridge.clock import SECOND
+from bridge.config import ApiSettings, CommandSettings, Settings
+from command_simulation.api import Api
+from command_simulation.cluster import Cluster
+from command_simulation.group import Group
+from command_simulation.orders import ALL_VERBS, DENIED, Order, Users
+from command_simulation.roads import Roads
+from command_simulation.scenarios import Scenario
+from simulation.chaos import Fate
+from simulation.virtual import START, VirtualLoop, wall
+from simulation.weather import at_text
+
+COMMANDS: Final = "missions.commands"
+STATE: Final = "missions.command-state"
+RESULTS: Final = "missions.command-results"
+LETTERS: Final = "missions.commands.dlq"
+MISSIONS: Final = 2
+RUNS: Final = 3
+
+
+class Stage:
+    """The world of one story. Each kind of chance has a stream of its own."""
+
+    def __init__(self, loop: VirtualLoop, scenario: Scenario, seed: int, *, trace: bool) -> None:
+        self.loop = loop
+        self.scenario = scenario
+        self.chance = Random(f"{seed}/chaos")
+        self.kafka_chance = Random(f"{seed}/kafka")
+        self.network_chance = Random(f"{seed}/network")
+        count = scenario.partitions
+        counts = {COMMANDS: count, STATE: count, RESULTS: count, LETTERS: 1}
+        self.cluster = Cluster(loop, self.kafka_chance, counts)
+        self.group = Group(
+            loop,
+            self.chance,
+            frozenset(TopicPartition(COMMANDS, number) for number in range(count)),
+            deaf=scenario.chaos.deaf,
+            is_away=lambda: self.cluster.away,
+            tell=self.tell,
+        )
+        self.settings = settings_of(scenario)
+        self.api = Api()
+        self.api.knows_keys = not scenario.roads.forgets_keys
+        for _ in range(MISSIONS):
+            mission = self.api.add_mission(START - 3600 * SECOND)
+            for _ in range(RUNS):
+                self.api.add_run(START - 3600 * SECOND, mission["mission_id"])
+        self.users = Users(scenario.mix, self.api, Random(f"{seed}/users"), count)
+        self.orders: list[Order] = []
+        self.unclear: set[str] = set()
+        """Marks of requests of which nobody could know what became of them."""
+        self.forbidden: set[str] = set()
+        self.meddled: set[str] = set()
+        """Runs that somebody else changed."""
+        self.under_way = 0
+        """Requests that may still be carried out."""
+        self.requests = 0
+        self.api_away = self.key_refused = self.registry_away = False
+        self.is_calm = False
+        self.over = loop.create_future()
+        self.problems: list[str] = []
+        self.lines: list[str] = []
+        self._trace = trace
+
+    @property
+    def brokers(self) -> Cluster:
+        """The cluster, under the name that the clients know."""
+        return self.cluster
+
+    @property
+    def roads(self) -> Roads:
+        """How requests travel now."""
+        return CALM if self.is_calm else self.scenario.roads
+
+    def tell(self, who: str, what: str) -> None:
+        """Add a line to the account, if anybody wants one."""
+        if self._trace:
+            self.lines.append(f"{at_text(wall(self.loop))} {who:<10} {what}")
+
+    def fate(self) -> Fate:
+        """Draw what becomes of the next transaction."""
+        return Fate.FINE if self.is_calm else self.scenario.chaos.fate(self.kafka_chance)
+
+    def calm_down(self) -> None:
+        """From now on nothing happens any more, and nothing fails."""
+        self.tell("story", "calms down")
+        self.is_calm = True
+        self.cluster.away = False
+        self.api_away = self.key_refused = self.registry_away = False
+
+    def fail(self, problem: str) -> None:
+        """End the story with a problem."""
+        if not self.over.done():
+            self.problems.append(problem)
+            self.end()
+
+    def end(self) -> None:
+        """End the story."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+CALM: Final = Roads()
+
+
+def settings_of(scenario: Scenario) -> Settings:
+    """Return the settings of a story's bridges: the defaults, as far as it goes."""
+    commands = CommandSettings(
+        on_doubt="resolve" if scenario.resolve else "strict",
+        allow=frozenset(ALL_VERBS) - ({DENIED} if scenario.mix.denied else set()),
+    )
+    return Settings(api=ApiSettings(rate=1000), commands=commands)
