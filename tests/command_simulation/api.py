@@ -133,6 +133,21 @@ class Api:
         if run is not None:
             self.runs.put(run_id, now, {**run, **fields})
 
+    def is_so(self, mark: str, seen: Micros) -> bool:
+        """Say whether what a request with this mark asks for was so at a time, if it is a state."""
+        verb, *path = mark.split("/")
+        match verb:
+            case "pause_run" | "resume_run" | "cancel_run":
+                run = self.runs.get(path[2], seen)
+                return run is not None and run["status"] == STEERED[verb][1]
+            case "link_agent":
+                return self.agents.get((path[0], path[1]), seen) is not None
+            case "unlink_agent":
+                return self.agents.get((path[2], path[4]), seen) is None
+            case "delete_mission":
+                return self.missions.get(path[0], seen) is None
+        return False
+
     def read(self, path: list[str], query: Mapping[str, str], seen: Micros | None) -> Answer:
         """Answer a GET; `path` is what follows /ai/missions, `seen` the time it is a picture of."""
         try:

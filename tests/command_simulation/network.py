@@ -12,7 +12,7 @@ import httpx
 import simulation.network  # noqa: F401 - makes the parsing of URLs cheap
 from bridge.clock import SECOND, Micros
 from command_simulation.api import Answer, mark_of, verb_of
-from command_simulation.roads import CARRIED_OUT, UNCLEAR, Road
+from command_simulation.roads import ANSWERED, CARRIED_OUT, UNCLEAR, Road
 from command_simulation.stage import Stage
 from simulation.virtual import Machine, passing, wall
 
@@ -38,7 +38,9 @@ class Network(httpx.AsyncBaseTransport):
         await machine.travel(rng.choice(LATENCIES))
         if road is Road.KILLED_BEFORE:
             machine.die()
-            await machine.gate()
+        elif road is Road.FROZEN_BEFORE:
+            stage.freeze(machine)
+        await machine.gate()
         if stage.api_away or road is Road.REFUSED:
             raise httpx.ConnectError("refused")
         trace = request.extensions.get("trace")
@@ -49,7 +51,9 @@ class Network(httpx.AsyncBaseTransport):
         answer = errand.send()
         if road is Road.KILLED_UNDER_WAY:
             machine.die()
-            await machine.gate()
+        elif road is Road.FROZEN_UNDER_WAY:
+            stage.freeze(machine)
+        await machine.gate()
         response = await answer
         if road is Road.KILLED_ANSWERED:
             machine.die()
@@ -115,7 +119,7 @@ class _Errand:
                 return self._reply(500, _REFUSAL)
             if road is Road.BROKEN:
                 return self._reply(200, None)
-            if road in {Road.FINE, Road.KILLED_UNDER_WAY, Road.KILLED_ANSWERED}:
+            if road in ANSWERED:
                 return self._reply(status, _REFUSAL if document is None else document)
         if road in {Road.RESET, Road.VANISHED} and not self._answer.done():
             self._answer.set_exception(httpx.ReadError("reset"))

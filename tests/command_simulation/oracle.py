@@ -9,6 +9,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from bridge.clock import SECOND
 from command_simulation.api import Effect
 from command_simulation.ledgers import Found, covered, found, ledger
 from command_simulation.orders import Kind, Order, by_key
@@ -18,7 +19,6 @@ Place = tuple[int, int]
 """Partition and offset of a record of the commands topic."""
 
 NO_EFFECT: Final = frozenset({"REJECTED", "EXPIRED", "FAILED", "UNAUTHORIZED", "ALREADY_DONE"})
-STEERING: Final = frozenset({"pause_run", "resume_run", "cancel_run"})
 ACCEPTED: Final = frozenset({Kind.GOOD, Kind.EXPIRING, Kind.AGAIN, Kind.OTHER, Kind.DENIED})
 """What counts for dedup: the first record of a command_id gets the final result."""
 
@@ -180,8 +180,7 @@ def _truth(case: Case) -> Iterator[str]:
             continue
         status, effects = _status(final), case.effects[order.mark]
         name = f"{order.verb} {order.command_id}"
-        meddled = bool(stage.meddled) and order.verb in STEERING
-        if status == "SUCCEEDED" and not effects and not meddled:
+        if status == "SUCCEEDED" and not effects and not _was_so(case, order, final):
             yield f"{name} is told SUCCEEDED, and was not carried out"
         if status in NO_EFFECT and effects:
             yield f"{name} is told {status} ({_code(final)}), and was carried out"
@@ -194,6 +193,15 @@ def _truth(case: Case) -> Iterator[str]:
                 yield f"{name} is told IN_DOUBT, and its effect could be found"
         if status not in {"SUCCEEDED", "IN_DOUBT", *NO_EFFECT}:
             yield f"{name} is told {status}"
+
+
+def _was_so(case: Case, order: Order, final: Found) -> bool:
+    """Whether a state that was asked for was there without the command's own request."""
+    told = final.value or {}
+    settle = case.stage.settings.commands.settle
+    since = told["received_at"] - round(case.stage.scenario.roads.stale_by * SECOND)
+    times = range(since, told["finished_at"] + 1, round(settle * SECOND / 70))
+    return any(case.stage.api.is_so(order.mark, at) for at in (*times, told["finished_at"]))
 
 
 def _changed_hands(case: Case) -> set[tuple[int, str]]:
@@ -213,7 +221,7 @@ def _changed_hands(case: Case) -> set[tuple[int, str]]:
 
 def _order(case: Case) -> Iterator[str]:
     """The effects of each key come in the order of its commands."""
-    for orders in by_key([order for order in case.stage.orders if order.kind in ACCEPTED]):
+    for orders in by_key(list(case.first().values())):
         last, who = -1.0, ""
         for order in orders:
             times = [

@@ -143,7 +143,7 @@ class Users:
             wanted = verb or self._rng.choices(*zip(*self._verbs.items(), strict=True))[0]
             mission, run = self._rng.choice(self._runs)
             thing = run if Verb(wanted) in _RUN_VERBS else mission
-            if wanted in _ONCE and (wanted, thing) in self._done:
+            if verb is None and wanted in _ONCE and (wanted, thing) in self._done:
                 continue
             self._done.add((wanted, thing))
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from bridge.avro.codec import Codec
@@ -25,18 +26,42 @@ engine.POLL = LONGEST  # members wake up when there is something; turns without 
 
 
 class Box(Machine):
-    """A machine whose process dies after so many ways in and out, if anybody says so."""
+    """A machine whose process dies or freezes after so many ways in and out, if anybody says so.
 
-    def __init__(self, name: str, dies: Callable[[Machine], None], life: int | None) -> None:
+    `life` and `nap` count down; a nap begins anew, `every` so often on average.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dies: Callable[[Machine], None],
+        *,
+        life: int | None,
+        freezes: Callable[[Machine], None],
+        every: float,
+        rng: Random,
+    ) -> None:
         super().__init__(name, dies)
         self.life = life
+        self._freezes = freezes
+        self._every = every
+        self._rng = rng
+        self.nap = self._next_nap()
 
     async def gate(self) -> None:
         if self.life is not None:
             self.life -= 1
             if self.life == 0:
                 self.die()
+        if self.nap is not None:
+            self.nap -= 1
+            if self.nap == 0:
+                self.nap = self._next_nap()
+                self._freezes(self)
         await super().gate()
+
+    def _next_nap(self) -> int | None:
+        return 1 + int(self._rng.expovariate(1 / self._every)) if self._every else None
 
 
 class Decoding(Codec):

@@ -32,24 +32,17 @@ class Replicas:
         for seat in range(len(self._seats)):
             self._start(seat)
 
-    def freeze_one(self, seconds: float) -> None:
-        """Stop a machine for a while; the group may put it out."""
-        awake = [one for one in self.alive if not one.machine.is_frozen]
-        if not awake:
-            return
-        machine = self._stage.chance.choice(awake).machine
-        self._stage.tell(machine.name, f"freezes for {seconds:g} s")
-        machine.freeze()
-        if seconds > SESSION:
-            self._stage.loop.call_later(SESSION, self._stage.group.silent, machine)
-        self._stage.loop.call_later(seconds, self._thaw, machine)
+    def freeze_one(self) -> None:
+        """Stop the machine of one of the processes for a while."""
+        if self.alive:
+            self._stage.freeze(self._stage.chance.choice(self.alive).machine)
 
     def calm_down(self) -> None:
         """Wake everybody up; nobody dies any more."""
         for process in self.alive:
             process.machine.thaw()
             assert isinstance(process.machine, Box)
-            process.machine.life = None
+            process.machine.life = process.machine.nap = None
 
     def has_finished(self) -> bool:
         """Whether every record of the topic is complete, as its owner sees it."""
@@ -69,14 +62,17 @@ class Replicas:
         self._names += 1
         lives = 0.0 if stage.is_calm else stage.scenario.lives
         life = 1 + int(stage.chance.expovariate(1 / lives)) if lives else None
-        machine = Box(f"bridge-{self._names}", self._died, life)
+        naps = 0.0 if stage.is_calm else stage.scenario.naps
+        machine = Box(
+            f"bridge-{self._names}",
+            self._died,
+            life=life,
+            freezes=stage.freeze,
+            every=naps,
+            rng=stage.chance,
+        )
         stage.tell(machine.name, "starts")
         self._seats[seat] = Process(stage, machine, self._ended)
-
-    def _thaw(self, machine: Machine) -> None:
-        if machine.is_frozen and not machine.dead:
-            self._stage.tell(machine.name, "wakes up")
-        machine.thaw()
 
     def _died(self, machine: Machine) -> None:
         """The process is gone, with all it knew."""

@@ -27,6 +27,8 @@ class Road(Enum):
     KILLED_BEFORE = "not sent: the process is killed"
     KILLED_UNDER_WAY = "carried out while the process is killed"
     KILLED_ANSWERED = "answered, and the process is killed"
+    FROZEN_BEFORE = "not yet sent: the process freezes"
+    FROZEN_UNDER_WAY = "carried out while the process is frozen"
 
 
 CARRIED_OUT: Final = frozenset(
@@ -40,8 +42,18 @@ CARRIED_OUT: Final = frozenset(
         Road.VERY_LATE,
         Road.KILLED_UNDER_WAY,
         Road.KILLED_ANSWERED,
+        Road.FROZEN_BEFORE,
+        Road.FROZEN_UNDER_WAY,
     }
 )
+ANSWERED: Final = CARRIED_OUT - {
+    Road.RESET,
+    Road.SILENT,
+    Road.FAILED,
+    Road.BROKEN,
+    Road.LATE,
+    Road.VERY_LATE,
+}
 UNCLEAR: Final = frozenset(
     {
         Road.RESET,

@@ -26,6 +26,8 @@ class Scenario:
     """How long the story goes on before everything calms down."""
     lives: float = 0.0
     """Times that a process goes in or out, on average, before it is killed; 0: it is not."""
+    naps: float = 0.0
+    """The same, before it is frozen for a while."""
     compaction: float = 0.0
     """Chance a second that the ledger is compacted."""
     retention: float = 0.0
@@ -94,7 +96,9 @@ SCENARIOS: dict[str, Scenario] = {
     "zombies": Scenario(
         "owners freeze, others take over, and they wake up",
         Mix(verbs={"start_run": 3.0, "log_event": 2.0, "update_run": 1.0, "pause_run": 1.0}),
-        chaos=Chaos(replicas=2, frozen=0.08),
+        Roads(writes={Road.FROZEN_BEFORE: 0.12, Road.FROZEN_UNDER_WAY: 0.08}),
+        Chaos(replicas=2, frozen=0.03),
+        naps=150.0,
     ),
     "rebalances": Scenario(
         "three replicas, killed, frozen, and given each other's partitions",

@@ -11,12 +11,12 @@ from bridge.clock import SECOND
 from bridge.config import ApiSettings, CommandSettings, Settings
 from command_simulation.api import Api
 from command_simulation.cluster import Cluster
-from command_simulation.group import Group
+from command_simulation.group import SESSION, Group
 from command_simulation.orders import ALL_VERBS, DENIED, Order, Users
 from command_simulation.roads import Roads
 from command_simulation.scenarios import Scenario
 from simulation.chaos import Fate
-from simulation.virtual import START, VirtualLoop, wall
+from simulation.virtual import START, Machine, VirtualLoop, wall
 from simulation.weather import at_text
 
 COMMANDS: Final = "missions.commands"
@@ -89,6 +89,26 @@ class Stage:
     def fate(self) -> Fate:
         """Draw what becomes of the next transaction."""
         return Fate.FINE if self.is_calm else self.scenario.chaos.fate(self.kafka_chance)
+
+    def freeze(self, machine: Machine) -> None:
+        """Stop a machine for a while; the group may put it out."""
+        if machine.is_frozen or machine.dead or self.is_calm:
+            return
+        seconds = self.chance.choice((1.0, 6.0, 12.0, 20.0, 50.0))
+        self.tell(machine.name, f"freezes for {seconds:g} s")
+        machine.freeze()
+        if seconds > SESSION:
+            self.loop.call_later(SESSION, self._miss, machine)
+        self.loop.call_later(seconds, self._thaw, machine)
+
+    def _miss(self, machine: Machine) -> None:
+        if machine.is_frozen:
+            self.group.silent(machine)
+
+    def _thaw(self, machine: Machine) -> None:
+        if machine.is_frozen and not machine.dead:
+            self.tell(machine.name, "wakes up")
+        machine.thaw()
 
     def calm_down(self) -> None:
         """From now on nothing happens any more, and nothing fails."""

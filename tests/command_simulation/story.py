@@ -135,7 +135,7 @@ async def _meddle(stage: Stage, replicas: Replicas) -> None:
         return lambda: stage.loop.create_task(network.outage(stage, name, rng.choice(seconds)))
 
     kinds: dict[Callable[[], Any], float] = {
-        lambda: replicas.freeze_one(rng.choice((1.0, 6.0, 12.0, 20.0, 50.0))): chaos.frozen,
+        replicas.freeze_one: chaos.frozen,
         stage.group.rebalance: chaos.handed_over,
         lambda: _cut_off_kafka(stage, rng.choice((3.0, 20.0, 100.0))): chaos.kafka_away,
         away("api_away", 5.0, 30.0, 100.0): roads.outages,
