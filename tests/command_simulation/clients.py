@@ -9,14 +9,14 @@ from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition, errors
 from aiokafka.structs import OffsetAndTimestamp
+from simulation import clients
+from simulation.brokers import Written
+from simulation.virtual import Machine
 
 from bridge.kafka.client import KafkaClient
 from command_simulation.cluster import OFFSETS, Cluster
 from command_simulation.group import SESSION, Group
 from command_simulation.stage import Stage
-from simulation import clients
-from simulation.brokers import Written
-from simulation.virtual import Machine
 
 SHORTEST, LONGEST = 0.2, 4.0
 """Seconds that a member waits for records: longer and longer while nothing happens."""

@@ -8,12 +8,11 @@ from random import Random
 from typing import Final
 
 from aiokafka import TopicPartition
-
 from simulation.brokers import Brokers, Transaction, Written
 from simulation.virtual import VirtualLoop
 
 OFFSETS: Final = TopicPartition("__consumer_offsets", 0)
-"""Where groups commit: a log as any other, so that what a transaction commits shows when it does."""
+"""Where groups commit: a log as any other, so that it shows what transactions have committed."""
 
 _ALONE: Final = Transaction(committed=True)
 """Stands for all records that were written without a transaction."""

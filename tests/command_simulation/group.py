@@ -11,7 +11,6 @@ from random import Random
 from typing import Any, Final, Protocol
 
 from aiokafka import TopicPartition
-
 from simulation.virtual import Machine, VirtualLoop, passing
 
 SESSION: Final = 10.0
@@ -124,7 +123,7 @@ class Group:
         if not members:
             return {}
         most = -(-len(self._partitions) // len(members))
-        shares = {one: [at for at in self._given.get(one, ())][:most] for one in members}
+        shares = {one: list(self._given.get(one, ()))[:most] for one in members}
         taken = {at for ats in shares.values() for at in ats}
         for at in self._partitions:
             if at not in taken:

@@ -8,11 +8,11 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
+from simulation.brokers import Written
+from simulation.process import CODEC
 
 from command_simulation.cluster import Cluster
 from command_simulation.stage import STATE
-from simulation.brokers import Written
-from simulation.process import CODEC
 
 T = TypeVar("T")
 

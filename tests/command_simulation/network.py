@@ -8,13 +8,13 @@ from email.utils import formatdate
 from typing import Any, Final
 
 import httpx
-
 import simulation.network  # noqa: F401 - makes the parsing of URLs cheap
+from simulation.virtual import Machine, passing, wall
+
 from bridge.clock import SECOND, Micros
 from command_simulation.api import Answer, mark_of, verb_of
 from command_simulation.roads import ANSWERED, CARRIED_OUT, UNCLEAR, Road
 from command_simulation.stage import Stage
-from simulation.virtual import Machine, passing, wall
 
 LATENCIES: Final = (0.02, 0.02, 0.05, 0.05, 0.1, 0.3, 1.5)
 MOST_REQUESTS: Final = 3000
@@ -106,24 +106,33 @@ class _Errand:
         stage.under_way -= 1
         if road is Road.THROTTLED:
             seconds = self._rng.choice(("0", "1", "3", "20", "-5", "1000000000"))
-            return self._reply(429, _REFUSAL, {"retry-after": seconds})
-        if road is Road.UNSERVED:
-            return self._reply(503, _REFUSAL)
-        if stage.key_refused:
-            return self._reply(401, _REFUSAL)
-        if self._method != "GET" and self._mark in stage.forbidden:
-            return self._reply(403, _REFUSAL)
-        if road in CARRIED_OUT:
-            status, document = self._carry_out()
-            if road is Road.FAILED:
-                return self._reply(500, _REFUSAL)
-            if road is Road.BROKEN:
-                return self._reply(200, None)
-            if road in ANSWERED:
-                return self._reply(status, _REFUSAL if document is None else document)
-        if road in {Road.RESET, Road.VANISHED} and not self._answer.done():
+            self._reply(429, _REFUSAL, {"retry-after": seconds})
+        elif road is Road.UNSERVED:
+            self._reply(503, _REFUSAL)
+        elif stage.key_refused:
+            self._reply(401, _REFUSAL)
+        elif self._method != "GET" and self._mark in stage.forbidden:
+            self._reply(403, _REFUSAL)
+        elif road in CARRIED_OUT:
+            self._answered(*self._carry_out())
+        elif road is Road.VANISHED:
+            self._break()
+
+    def _answered(self, status: int, document: Any) -> None:
+        """Let the answer of a request that was carried out be on its way, or what is left of it."""
+        road = self._road
+        if road is Road.FAILED:
+            self._reply(500, _REFUSAL)
+        elif road is Road.BROKEN:
+            self._reply(200, None)
+        elif road is Road.RESET:
+            self._break()
+        elif road in ANSWERED:
+            self._reply(status, _REFUSAL if document is None else document)
+
+    def _break(self) -> None:
+        if not self._answer.done():
             self._answer.set_exception(httpx.ReadError("reset"))
-        return None
 
     def _carry_out(self) -> Answer:
         stage, now = self._stage, wall(self._stage.loop)
@@ -138,7 +147,8 @@ class _Errand:
         roads = self._stage.roads
         if not roads.stale or self._rng.random() >= roads.stale:
             return None
-        return now - round(self._rng.uniform(0.0, roads.stale_by) * SECOND)
+        ago: float = self._rng.uniform(0.0, roads.stale_by)
+        return now - round(ago * SECOND)
 
     def _reply(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
         if self._answer.done():

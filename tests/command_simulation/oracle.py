@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -99,6 +99,10 @@ class Case:
         """Whether a request of this command must not be repeated on a guess."""
         return order.strict or not self.stage.scenario.resolve
 
+    def told(self, order: Order) -> list[str]:
+        """Return the statuses of a record's results."""
+        return [_status(one) for one in self.results[order.place]]
+
     def first(self) -> dict[tuple[TopicPartition, str], Order]:
         """Return the first accepted record of each command."""
         first: dict[tuple[TopicPartition, str], Order] = {}
@@ -112,33 +116,42 @@ def _answers(case: Case) -> Iterator[str]:
     """One final result for each command, one end for each record."""
     first = case.first()
     for order in case.stage.orders:
-        place = order.at.partition, order.offset
-        results, letters = case.results[place], len(case.letters[place])
-        told = [_status(one) for one in results]
-        finals = sum(_is_final(one) for one in results)
-        name = f"{order.kind.value} {order.command_id} at {place}"
+        leader = first.get((order.at, order.command_id), order)
         if order.kind is Kind.GARBAGE:
-            if results or letters != 1:
-                yield f"{name} has {letters} dead letters and results {told}"
-            continue
-        if letters:
-            yield f"{name} has a dead letter"
-        if order.kind not in ACCEPTED or first[order.at, order.command_id] is order:
-            early = [one for one in results if not _is_final(one)]
-            if finals != 1 or len(early) > 1 or any(_status(one) != "IN_DOUBT" for one in early):
-                yield f"{name} has results {told}, {finals} of them final"
-            elif early and early[0].commit > case.final[place].commit:
-                yield f"{name} is in doubt after its final result"
-            elif (problem := _mistold(order, case.final[place])) is not None:
-                yield f"{name} {problem}"
-        elif finals or len(results) != 1:
-            yield f"{name}, a repetition, has results {told}, {finals} of them final"
-        elif told != ["DUPLICATE"] and _code(results[0]) != "id_reused":
-            yield f"{name}, a repetition, is told {told[0]}"
-        elif (order.kind is Kind.OTHER) is not (
-            first[order.at, order.command_id].kind is Kind.OTHER
-        ) and told != ["REJECTED"]:
-            yield f"{name}, with another body, is told {told[0]}"
+            problem = _mistreated_garbage(case, order)
+        elif order.kind not in ACCEPTED or leader is order:
+            problem = _misanswered(case, order)
+        else:
+            problem = _mistreated_repetition(case, order, leader)
+        if problem is not None:
+            yield f"{order.kind.value} {order.command_id} at {order.place} {problem}"
+
+
+def _mistreated_garbage(case: Case, order: Order) -> str | None:
+    told, letters = case.told(order), len(case.letters[order.place])
+    return f"has {letters} dead letters and results {told}" if told or letters != 1 else None
+
+
+def _misanswered(case: Case, order: Order) -> str | None:
+    results = case.results[order.place]
+    finals = [one for one in results if _is_final(one)]
+    early = [one for one in results if not _is_final(one)]
+    if case.letters[order.place]:
+        return "has a dead letter"
+    if len(finals) != 1 or len(early) > 1 or any(_status(one) != "IN_DOUBT" for one in early):
+        return f"has results {case.told(order)}, {len(finals)} of them final"
+    if early and early[0].commit > finals[0].commit:
+        return "is in doubt after its final result"
+    return _mistold(order, finals[0])
+
+
+def _mistreated_repetition(case: Case, order: Order, leader: Order) -> str | None:
+    told, results = case.told(order), case.results[order.place]
+    if len(results) != 1 or _is_final(results[0]) or case.letters[order.place]:
+        return f"has results {told}, which is wrong for a repetition"
+    same = (order.kind is Kind.OTHER) is (leader.kind is Kind.OTHER)
+    wanted = ("DUPLICATE", "duplicate") if same else ("REJECTED", "id_reused")
+    return f"is told {told}" if (told[0], _code(results[0])) != wanted else None
 
 
 def _mistold(order: Order, final: Found) -> str | None:
@@ -151,8 +164,6 @@ def _mistold(order: Order, final: Found) -> str | None:
     told = _status(final), _code(final)
     if wanted is not None and told != wanted:
         return f"is told {told}"
-    if order.forbidden and told[0] not in {"REJECTED", "EXPIRED", "IN_DOUBT"}:
-        return f"is forbidden and told {told}"
     return None
 
 
@@ -173,9 +184,9 @@ def _effects(case: Case) -> Iterator[str]:
 
 def _truth(case: Case) -> Iterator[str]:
     """Results say what is so."""
-    stage, moved = case.stage, _changed_hands(case)
+    moved = _changed_hands(case)
     for order in case.first().values():
-        final = case.final.get((order.at.partition, order.offset))
+        final = case.final.get(order.place)
         if final is None or order.kind not in {Kind.GOOD, Kind.EXPIRING, Kind.OTHER}:
             continue
         status, effects = _status(final), case.effects[order.mark]
@@ -184,15 +195,23 @@ def _truth(case: Case) -> Iterator[str]:
             yield f"{name} is told SUCCEEDED, and was not carried out"
         if status in NO_EFFECT and effects:
             yield f"{name} is told {status} ({_code(final)}), and was carried out"
-        if status == "IN_DOUBT":
-            if order.mark not in stage.unclear and (order.at.partition, order.command_id) not in moved:
-                yield f"{name} is told IN_DOUBT for no reason"
-            in_time = any(effect.changed and not case.is_late(effect) for effect in effects)
-            plain = not (stage.scenario.roads.stale or stage.meddled or order.forbidden)
-            if in_time and plain and order.verb != "clone_mission":
-                yield f"{name} is told IN_DOUBT, and its effect could be found"
+        if status == "IN_DOUBT" and (problem := _undoubted(case, order, moved)) is not None:
+            yield f"{name} is told IN_DOUBT, {problem}"
         if status not in {"SUCCEEDED", "IN_DOUBT", *NO_EFFECT}:
             yield f"{name} is told {status}"
+
+
+def _undoubted(case: Case, order: Order, moved: Set[tuple[int, str]]) -> str | None:
+    """Say why there is no reason to doubt."""
+    stage = case.stage
+    if order.mark not in stage.unclear and (order.at.partition, order.command_id) not in moved:
+        return "though its answer was clear"
+    effects = case.effects[order.mark]
+    in_time = any(effect.changed and not case.is_late(effect) for effect in effects)
+    is_plain = not (stage.scenario.roads.stale or stage.meddled or order.forbidden)
+    if in_time and is_plain and order.verb != "clone_mission":
+        return "though its effect could be found"
+    return None
 
 
 def _was_so(case: Case, order: Order, final: Found) -> bool:
@@ -237,26 +256,29 @@ def _order(case: Case) -> Iterator[str]:
 
 def _positions(case: Case) -> Iterator[str]:
     """A position passes nothing that is unfinished, and never goes back."""
-    for number in range(case.stage.scenario.partitions):
-        done: dict[int, int] = {}
-        for (partition, offset), results in case.results.items():
-            closing = [one.commit for one in results if _is_closing(one)]
-            if partition == number and closing:
-                done[offset] = min(closing)
-        for (partition, offset), commits in case.letters.items():
-            if partition == number and commits:
-                done[offset] = min(commits)
+    ends = _ends(case)
+    for number, history in enumerate(case.history):
         before: set[int] = set()
-        for one in case.history[number]:
+        for one in history:
             if one.value is None or one.value["kind"] != "position":
                 continue
             now = covered(one.value["position"])
             for offset in sorted(now - before):
-                if done.get(offset, one.commit + 1) > one.commit:
+                if ends.get((number, offset), one.commit + 1) > one.commit:
                     yield f"the position of {number} passes {offset}, which is unfinished"
             if before - now:
                 yield f"the position of {number} goes back over {sorted(before - now)}"
             before = now
+
+
+def _ends(case: Case) -> dict[Place, int]:
+    """Return which call of a writer ended each record."""
+    ends = {place: min(commits) for place, commits in case.letters.items() if commits}
+    for place, results in case.results.items():
+        closing = [one.commit for one in results if _is_closing(one)]
+        if closing:
+            ends[place] = min(closing)
+    return ends
 
 
 def _torn(stage: Stage) -> Iterator[str]:
@@ -287,4 +309,3 @@ def _is_closing(one: Found) -> bool:
 def _code(one: Found) -> str | None:
     error = (one.value or {})["error"]
     return None if error is None else str(error["code"])
-

@@ -20,6 +20,13 @@ from command_simulation.api import Api
 Body = dict[str, Any]
 
 
+ALL_VERBS: Final[Mapping[str, float]] = dict.fromkeys((verb.value for verb in Verb), 1.0) | {
+    "start_run": 4.0,
+    "log_event": 2.0,
+    "delete_mission": 0.2,
+}
+
+
 class Kind(Enum):
     """What a record of the commands topic is."""
 
@@ -58,11 +65,6 @@ class Mix:
         return Kind.GOOD
 
 
-ALL_VERBS: Final = dict.fromkeys((verb.value for verb in Verb), 1.0) | {
-    "start_run": 4.0,
-    "log_event": 2.0,
-    "delete_mission": 0.2,
-}
 DENIED: Final = Verb.DELETE_MISSION.value
 """The verb that is not allowed in stories with orders that are denied."""
 
@@ -92,6 +94,11 @@ class Order:
     mark: str = ""
     strict: bool = False
     forbidden: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Partition and offset."""
+        return self.at.partition, self.offset
 
 
 @cache
@@ -166,7 +173,7 @@ class Users:
         }
         return Draft(command, mark)
 
-    def _fields_of(  # noqa: PLR0911 - a case for each verb
+    def _fields_of(  # noqa: C901, PLR0911 - a case for each verb
         self, verb: Verb, command_id: str, mission: str, run: str
     ) -> tuple[Body, str]:
         """Return a body, and the mark by which the API will know the request."""

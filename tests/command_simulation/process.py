@@ -8,6 +8,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from simulation.process import CODEC
+from simulation.virtual import Machine, MachineClock
+
 from bridge.avro.codec import Codec
 from bridge.commands import engine
 from bridge.commands.engine import Commands
@@ -19,8 +22,6 @@ from bridge.missions.pacing import RateBudget
 from command_simulation.clients import LONGEST, KafkaOn
 from command_simulation.network import Network
 from command_simulation.stage import Stage
-from simulation.process import CODEC
-from simulation.virtual import Machine, MachineClock
 
 engine.POLL = LONGEST  # members wake up when there is something; turns without cost time
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import traceback
 
 from aiokafka import TopicPartition
+from simulation.virtual import Machine
 
 from bridge.errors import GaveUp
 from command_simulation.group import SESSION
 from command_simulation.process import Box, Process
 from command_simulation.stage import COMMANDS, Stage
-from simulation.virtual import Machine
 
 
 class Replicas:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from simulation.chaos import Chaos
+
 from command_simulation.orders import Mix
 from command_simulation.roads import Road, Roads
-from simulation.chaos import Chaos
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ from random import Random
 from typing import Final
 
 from aiokafka import TopicPartition
+from simulation.chaos import Fate
+from simulation.virtual import START, Machine, VirtualLoop, wall
+from simulation.weather import at_text
 
 from bridge.clock import SECOND
 from bridge.config import ApiSettings, CommandSettings, Settings
@@ -15,9 +18,6 @@ from command_simulation.group import SESSION, Group
 from command_simulation.orders import ALL_VERBS, DENIED, Order, Users
 from command_simulation.roads import Roads
 from command_simulation.scenarios import Scenario
-from simulation.chaos import Fate
-from simulation.virtual import START, Machine, VirtualLoop, wall
-from simulation.weather import at_text
 
 COMMANDS: Final = "missions.commands"
 STATE: Final = "missions.command-state"

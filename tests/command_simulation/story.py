@@ -5,37 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka import TopicPartition
+from simulation.playing import Outcome
+from simulation.process import CODEC
+from simulation.virtual import VirtualLoop, passing, wall
 
 from command_simulation import network
 from command_simulation.ledgers import first_not_begun
-from command_simulation.oracle import Verdict, judge
+from command_simulation.oracle import judge
 from command_simulation.orders import DENIED, Draft, Kind, Order, garbage, spoiled
 from command_simulation.replicas import Replicas
 from command_simulation.scenarios import Scenario
 from command_simulation.stage import COMMANDS, STATE, Stage
-from simulation.process import CODEC
-from simulation.virtual import VirtualLoop, passing, wall
 
 PATIENCE: Final = 3000.0
 """Seconds after which a calm story must have settled."""
-
-
-@dataclass
-class Outcome:
-    """What became of a story."""
-
-    problems: list[str] = field(default_factory=list)
-    verdict: Verdict = field(default_factory=Verdict)
-    orders: int = 0
-    requests: int = 0
-    commits: int = 0
-    crashes: int = 0
-    takeovers: int = 0
-    lines: list[str] = field(default_factory=list)
 
 
 def play(scenario: Scenario, seed: int, *, trace: bool = False) -> Outcome:
@@ -196,9 +182,7 @@ async def _end(stage: Stage, replicas: Replicas) -> None:
     replicas.calm_down()
     ordered = stage.scenario.orders
     waited = 0.0
-    while not (
-        len(stage.orders) == ordered and replicas.has_finished() and not stage.under_way
-    ):
+    while not (len(stage.orders) == ordered and replicas.has_finished() and not stage.under_way):
         await passing(2.0)
         waited += 2.0
         if waited > PATIENCE:
@@ -212,14 +196,15 @@ def _judged(stage: Stage, replicas: Replicas) -> Outcome:
     if stage.cluster.producers > most:
         stage.problems.append(f"more than {most} producers were opened")
     verdict = judge(stage)
-    return Outcome(
-        problems=stage.problems + verdict.problems,
-        verdict=verdict,
-        orders=len(stage.orders),
-        requests=stage.requests,
-        commits=stage.cluster.commits,
-        crashes=replicas.crashes,
-        takeovers=stage.group.takeovers,
-        lines=stage.lines,
-    )
-
+    figures = {
+        "orders": len(stage.orders),
+        "requests": stage.requests,
+        "commits": stage.cluster.commits,
+        "crashes": replicas.crashes,
+        "takeovers": stage.group.takeovers,
+        "succeeded": verdict.succeeded,
+        "in doubt": verdict.in_doubt,
+        "late": verdict.late,
+        "twice": verdict.twice,
+    }
+    return Outcome(stage.problems + verdict.problems, figures, stage.lines)

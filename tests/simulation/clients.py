@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from random import Random
 from types import SimpleNamespace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition, errors
 from aiokafka.protocol.transaction import EndTxnRequest
 
-from simulation.brokers import Written
+from simulation.brokers import Brokers, Written
 from simulation.chaos import Fate
-from simulation.stage import Stage
 from simulation.virtual import Machine, passing
 
 LATENCIES: Final = (0.002, 0.002, 0.005, 0.02, 0.3)
@@ -28,10 +28,28 @@ BATCH_BYTES: Final = 1_000_000
 T = TypeVar("T")
 
 
+class Backstage(Protocol):
+    """The part of a story's stage that clients of Kafka need."""
+
+    @property
+    def brokers(self) -> Brokers:
+        """The cluster."""
+
+    @property
+    def kafka_chance(self) -> Random:
+        """The chance of what happens to requests."""
+
+    def tell(self, who: str, what: str) -> None:
+        """Add a line to the account, if anybody wants one."""
+
+    def fate(self) -> Fate:
+        """Draw what becomes of the next transaction."""
+
+
 class Wire:
     """A machine's connection to the brokers, and what happens on it."""
 
-    def __init__(self, stage: Stage, machine: Machine) -> None:
+    def __init__(self, stage: Backstage, machine: Machine) -> None:
         self.stage = stage
         self.machine = machine
         self.brokers = stage.brokers
@@ -62,7 +80,7 @@ class KafkaOn:
     committed_only = True
     """The consumers' isolation level."""
 
-    def __init__(self, stage: Stage, machine: Machine) -> None:
+    def __init__(self, stage: Backstage, machine: Machine) -> None:
         self._wire = Wire(stage, machine)
 
     def producer(self, transactional_id: str | None) -> Any:

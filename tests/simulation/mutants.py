@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
-from unittest.mock import patch
+from typing import Final
 
 from bridge.config import Settings
 from bridge.kafka import producer
@@ -25,37 +18,11 @@ from bridge.source.server_clock import ServerClock
 from bridge.source.transaction import Committer
 from simulation import bugs_in_reading as reading
 from simulation import bugs_in_writing as writing
-from simulation import runner
+from simulation import catching
+from simulation.catching import Mutant
 from simulation.clients import KafkaOn
-
-SEEDS: Final = 500
-"""Each bug must show within so many seeds."""
-
-say = partial(print, flush=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A bug: the attribute that is replaced, by what (made from the original), and where it shows.
-
-    `also` names further attributes of the same bug.
-    """
-
-    target: Any
-    attribute: str
-    made: Callable[[Any], Any]
-    scenarios: tuple[str, ...]
-    also: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = ()
-
-    @contextmanager
-    def put_in(self) -> Iterator[None]:
-        """Have the bug for a while."""
-        with ExitStack() as stack:
-            for target, name, made in ((self.target, self.attribute, self.made), *self.also):
-                original = getattr(target, name)
-                stack.enter_context(patch.object(target, name, made(original)))
-            yield
-
+from simulation.playing import Failure
+from simulation.runner import BOOK
 
 MUTANTS: Final[dict[str, Mutant]] = {
     "forward windows are not linked": Mutant(
@@ -183,43 +150,10 @@ MUTANTS: Final[dict[str, Mutant]] = {
 }
 
 
-def caught(name: str, seeds: int = SEEDS) -> runner.Failure | None:
-    """Return the first story that ends well without a bug and not with it; None if there is none.
-
-    Raises ValueError where the bug does not fit the code any more.
-    """
-    mutant = MUTANTS[name]
-    for seed in range(seeds):
-        for scenario in mutant.scenarios:
-            with mutant.put_in():
-                problems = runner.tell(scenario, seed).problems
-            _check_bug(name, problems)
-            if problems and not runner.tell(scenario, seed).problems:
-                return runner.Failure(scenario, seed, tuple(problems))
-    return None
-
-
-def _check_bug(name: str, problems: list[str]) -> None:
-    """Raise where a bug shows because it does not fit the code any more: that proves nothing."""
-    for mistake in ("AttributeError", "TypeError", "NameError"):
-        if any(mistake in problem for problem in problems):
-            raise ValueError(f"the bug {name!r} does not fit the code any more: {problems}")
-
-
-def main() -> int:
-    """Print which story caught each bug; 1 if one escaped."""
-    escaped = 0
-    with ProcessPoolExecutor(os.cpu_count() or 1, initializer=runner.be_quiet) as pool:
-        for name, found in zip(MUTANTS, pool.map(caught, MUTANTS), strict=True):
-            escaped += found is None
-            if found is None:
-                say(f"{name:<46} ESCAPED {SEEDS} seeds of {', '.join(MUTANTS[name].scenarios)}")
-            else:
-                problem = found.problems[0].splitlines()[0][:70]
-                say(f"{name:<46} {found.scenario:<20} {found.seed:>4}  {problem}")
-    say(f"{len(MUTANTS) - escaped} of {len(MUTANTS)} bugs caught")
-    return 1 if escaped else 0
+def caught(name: str, seeds: int = catching.SEEDS) -> Failure | None:
+    """Return the first story that a bug spoils; None if there is none."""
+    return catching.caught(BOOK, name, MUTANTS[name], seeds)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(catching.main(caught, MUTANTS))

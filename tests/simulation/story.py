@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -12,7 +11,8 @@ from aiokafka import TopicPartition
 from bridge.missions.timestamps import moment
 from bridge.source.sweep import BEGINNING
 from simulation.group import Group
-from simulation.oracle import Truth, Verdict, judge
+from simulation.oracle import Truth, judge
+from simulation.playing import Outcome
 from simulation.process import LAYOUT
 from simulation.scenarios import Scenario
 from simulation.stage import Stage
@@ -20,20 +20,6 @@ from simulation.virtual import START, VirtualLoop, passing, seconds, wall
 
 PATIENCE: Final = 3000.0
 """Seconds after which a calm story must have settled."""
-
-
-@dataclass
-class Outcome:
-    """What became of a story."""
-
-    problems: list[str] = field(default_factory=list)
-    verdict: Verdict = field(default_factory=Verdict)
-    events: int = 0
-    requests: int = 0
-    commits: int = 0
-    crashes: int = 0
-    takeovers: int = 0
-    lines: list[str] = field(default_factory=list)
 
 
 def play(scenario: Scenario, seed: int, *, trace: bool = False) -> Outcome:
@@ -129,16 +115,17 @@ def _judged(stage: Stage, group: Group) -> Outcome:
     poller = group.owner.source._poller if group.owner is not None else None
     truth = _truth(stage)
     verdict = judge(stage.brokers, truth, None if poller is None else poller.checkpoint)
-    return Outcome(
-        problems=stage.problems + verdict.problems,
-        verdict=verdict,
-        events=len(stage.simulator.world.history),
-        requests=stage.requests,
-        commits=stage.brokers.commits,
-        crashes=group.crashes,
-        takeovers=group.takeovers,
-        lines=stage.lines,
-    )
+    figures = {
+        "events": len(stage.simulator.world.history),
+        "requests": stage.requests,
+        "commits": stage.brokers.commits,
+        "crashes": group.crashes,
+        "takeovers": group.takeovers,
+        "late": verdict.late,
+        "lost": verdict.lost,
+        "doubled": verdict.doubled,
+    }
+    return Outcome(stage.problems + verdict.problems, figures, stage.lines)
 
 
 def _truth(stage: Stage) -> Truth:

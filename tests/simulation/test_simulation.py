@@ -12,8 +12,10 @@ import pytest
 import structlog
 
 from bridge.source.segment import digest
-from simulation import mutants, runner
+from simulation import mutants
 from simulation.findings import FINDINGS
+from simulation.playing import be_loud, be_quiet, fresh_seed
+from simulation.runner import BOOK
 from simulation.scenarios import SCENARIOS
 from simulation.weather import TWINS
 
@@ -45,22 +47,22 @@ CHEAP_BUGS = (
 def quiet() -> Iterator[None]:
     """Log nothing; the other tests have their logging back afterwards."""
     before = structlog.get_config()
-    runner.be_quiet()
+    be_quiet()
     yield
-    runner.be_loud()
+    be_loud()
     structlog.configure(**before)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_story_that_was_told_before_ends_well(scenario: str) -> None:
     share = SCENARIOS[scenario].share
-    _, _, failures = runner.portion(scenario, 0, round(CORPUS * share))
+    _, _, failures = BOOK.portion(scenario, 0, round(CORPUS * share))
     assert not failures, "\n".join(map(str, failures))
 
 
 @pytest.mark.parametrize(("scenario", "seed"), FINDINGS)
 def test_a_story_that_went_wrong_once_ends_well(scenario: str, seed: int) -> None:
-    _, _, failures = runner.portion(scenario, seed, 1)
+    _, _, failures = BOOK.portion(scenario, seed, 1)
     assert not failures, "\n".join(map(str, failures))
 
 
@@ -77,8 +79,8 @@ def test_twins_have_digests_that_begin_alike() -> None:
 
 @pytest.mark.timeout(FRESH_SECONDS + 120)
 def test_fresh_stories_end_well() -> None:
-    seed = runner.fresh_seed()
-    report = runner.run(list(SCENARIOS), seed, minutes=FRESH_SECONDS / 60)
+    seed = fresh_seed()
+    report = BOOK.run(list(SCENARIOS), seed, minutes=FRESH_SECONDS / 60)
     sys.stdout.write(f"seeds from {seed} on\n{report.table()}\n")
     assert not report.failures, "\n".join(map(str, report.failures))
 
