@@ -215,7 +215,7 @@ class Commands:
             if not (ours or keep) and held.leave_by is None:
                 held.leave_by = now + self._drain
                 held.partition.stop()
-        for at in assigned:
+        for at in sorted(assigned):
             if at not in self._held and now >= self._stand_by.get(at, 0.0):
                 self._stand_by.pop(at, None)
                 self._held[at] = self._take_up(at.partition)
