@@ -122,8 +122,9 @@ class Writer:
         """Write `records` and the `offsets` of `group` in one transaction, or nothing.
 
         Returns when all of it is committed; readers see it a little later. Without a transactional
-        id the records are acknowledged one batch at a time, so a failure may leave some of them
-        written, and offsets are left alone: Kafka takes them from members of the group only.
+        id a failure may leave some of the records written: those of one partition after those of
+        another, in the order in which `records` names them, so what vouches for the rest belongs at
+        the end. Offsets are left alone then: Kafka takes them from members of the group only.
 
         Raises:
             InvalidRecord: reason `too_large`; nothing was sent and the writer is as before.
@@ -133,7 +134,7 @@ class Writer:
         """
         if not self._usable:
             raise TransactionLost(f"{self._name}: this writer is used up or busy; open another")
-        batches = self._pack(records)
+        packed = self._pack(records)
         if not records and not offsets:
             return
         self._usable = self._ending = False
@@ -141,9 +142,10 @@ class Writer:
         try:
             async with bounded(f"transaction of {self._name}", self._timeout, TransactionLost):
                 if self._transactional_id is None:
-                    await self._send(batches)
+                    for at, batches in packed.items():
+                        await self._send([(at, batch) for batch in batches])
                 else:
-                    await self._transact(batches, group, offsets)
+                    await self._transact(list(_in_turn(packed)), group, offsets)
         except Fenced:
             telemetry.fenced(self._role, self._name)
             raise
@@ -207,8 +209,8 @@ class Writer:
             for future in acknowledged:
                 future.cancel()
 
-    def _pack(self, records: Sequence[Record]) -> list[tuple[TopicPartition, Any]]:
-        """Fill batches by partition, in order; first the first batch of each, and so on."""
+    def _pack(self, records: Sequence[Record]) -> dict[TopicPartition, list[Any]]:
+        """Fill batches by partition, in order."""
         millis = self._clock.now() // 1000
         packed: dict[TopicPartition, list[Any]] = {}
         for record in records:
@@ -222,7 +224,7 @@ class Writer:
             if not batches or not self._append(batches[-1], record, millis):
                 batches.append(self._producer.create_batch())
                 self._append(batches[-1], record, millis)
-        return list(_in_turn(packed))
+        return packed
 
     @staticmethod
     def _append(batch: Any, record: Record, millis: int) -> bool:

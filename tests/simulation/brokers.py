@@ -132,6 +132,10 @@ class Brokers:
         for record in records:
             log.append(record, known.ongoing)
 
+    def write(self, at: TopicPartition, records: Sequence[Written]) -> None:
+        """Append records of a producer that has no transactional id."""
+        self.logs[at].entries += [(record, Transaction(committed=True)) for record in records]
+
     def end_txn(self, name: str, epoch: int) -> None:
         """Commit what is open; to commit again what was just committed does nothing."""
         known = self._admit(name, epoch)

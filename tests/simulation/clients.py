@@ -8,6 +8,7 @@ on its way (KAFKA-17754).
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from random import Random
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from aiokafka import ConsumerRecord, TopicPartition, errors
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from simulation.brokers import Brokers, Written
-from simulation.chaos import Fate
+from simulation.chaos import DOUBTFUL, KILLED, Fate
 from simulation.virtual import Machine, passing
 
 LATENCIES: Final = (0.002, 0.002, 0.005, 0.02, 0.3)
@@ -84,7 +85,8 @@ class KafkaOn:
         self._wire = Wire(stage, machine)
 
     def producer(self, transactional_id: str | None) -> Any:
-        assert transactional_id is not None
+        if transactional_id is None:
+            return PlainProducer(self._wire)
         return Producer(self._wire, transactional_id)
 
     def consumer(self, *, group: str | None, committed: bool = True) -> Any:
@@ -293,6 +295,43 @@ class Producer:
 
     async def stop(self) -> None:
         """Leaves a transaction that is open as it is."""
+
+
+class PlainProducer(Producer):
+    """An AIOKafkaProducer without transactions: each partition has a way of its own."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire, "")
+        self._ways: dict[TopicPartition, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        await self._wire.ask(lambda: None)
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        work = asyncio.create_task(self._write(TopicPartition(topic, partition), batch))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        return asyncio.ensure_future(asyncio.shield(work))
+
+    async def _write(self, at: TopicPartition, batch: Batch) -> None:
+        wire = self._wire
+        wire.brokers.commits += 1
+        fate, commit = wire.stage.fate(), wire.brokers.commits
+        if fate is not Fate.FINE:
+            wire.tell(f"what it writes to {at.topic} will be {fate.value}")
+        records = [Written(at, *each, commit) for each in batch.records]
+        async with self._ways[at]:
+            if fate is Fate.KILLED_BEFORE:
+                wire.machine.die()
+            if fate is Fate.BATCH_REFUSED:
+                raise errors.MessageSizeTooLargeError
+            await wire.ask(lambda: wire.brokers.write(at, records))
+            if fate in KILLED:
+                wire.machine.die()
+                await wire.machine.gate()
+            if fate in DOUBTFUL:
+                raise errors.KafkaTimeoutError
 
 
 class Consumer:

@@ -42,7 +42,8 @@ class Truth:
     converted, by a word that only they contain. `prompt` are those of the expected that appeared
     within the lateness window, where the watermark speaks of them; `finished` are runs that must be
     sealed, `edited` events that came again with other content. What is older than `floor` is not
-    wanted; gaps older than `repaired` are closed.
+    wanted, nor are the events of the `past`; gaps older than `repaired` are closed. Without
+    transactions `once` is False: what fails may be written again, and sums need not add up.
     """
 
     expected: Mapping[Name, Event]
@@ -51,6 +52,8 @@ class Truth:
     finished: Mapping[str, Micros]
     edited: Set[Name]
     floor: Micros
+    past: Set[Name]
+    once: bool
     repaired: Micros
     now: Micros
 
@@ -59,9 +62,9 @@ def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verd
     """Compare the topics with the truth; `checkpoint` is the owner's own idea of what it wrote."""
     verdict = Verdict()
     records = list(committed(brokers, LAYOUT.events))
-    events = [_decode(LAYOUT.events, one) for one in records]
+    events = [decoded(LAYOUT.events, one) for one in records]
     letters = list(committed(brokers, LAYOUT.dead_letters))
-    told = [Told(r.commit, _decode(LAYOUT.audit, r)) for r in committed(brokers, LAYOUT.audit)]
+    told = [Told(r.commit, decoded(LAYOUT.audit, r)) for r in committed(brokers, LAYOUT.audit)]
     commits = {
         (event["run_id"], event["event_id"]): record.commit
         for event, record in zip(events, records, strict=True)
@@ -69,18 +72,25 @@ def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verd
     verdict.published = len(events)
     verdict.gaps = sum(one.kind == "gap" for one in told)
     verdict.sealed = sum(one.kind == "sealed" for one in told)
+    _judge_lost(verdict, commits.keys(), truth.expected)
+    verdict.problems += [
+        *(f"{e['event_id']} is too old" for e in events if e["timestamp"] < truth.floor),
+        *(f"{event_id} was there before" for _, event_id in commits.keys() & truth.past),
+        *oracle_audit.gaps(told, truth.repaired),
+        *oracle_audit.mutations(told, truth.edited),
+    ]
+    if not truth.once:
+        _judge_checkpoint(verdict, brokers, checkpoint, None)
+        return verdict
     _judge_events(verdict, events, truth.expected)
     _judge_letters(verdict, [one.value or b"" for one in letters], truth.broken)
     _judge_checkpoint(verdict, brokers, checkpoint, len(events) + len(letters))
     verdict.problems += [
         *_torn(brokers),
-        *(f"{e['event_id']} is too old" for e in events if e["timestamp"] < truth.floor),
         *_disordered(events, records),
         *oracle_audit.count_up(told, len(events) + len(letters)),
         *oracle_audit.seals(told, [*records, *letters]),
         *oracle_audit.unsealed(told, truth.finished, truth.now),
-        *oracle_audit.gaps(told, truth.repaired),
-        *oracle_audit.mutations(told, truth.edited),
         *oracle_audit.watermark(told, commits, truth.prompt),
     ]
     return verdict
@@ -93,11 +103,8 @@ def committed(brokers: Brokers, topic: str) -> Iterator[Written]:
             yield from (record for _, record in brokers.logs[at].committed())
 
 
-def _judge_events(
-    verdict: Verdict, events: list[dict[str, Any]], expected: Mapping[Name, Event]
-) -> None:
-    names = Counter((event["run_id"], event["event_id"]) for event in events)
-    lost = expected.keys() - names.keys()
+def _judge_lost(verdict: Verdict, there: Set[Name], expected: Mapping[Name, Event]) -> None:
+    lost = expected.keys() - there
     verdict.lost = len(lost)
     if lost:
         first = min(lost, key=lambda name: expected[name].at)
@@ -105,6 +112,12 @@ def _judge_events(
             f"{len(lost)} of {len(expected)} events lost, the oldest {first[1]} "
             f"of {expected[first].timestamp}"
         )
+
+
+def _judge_events(
+    verdict: Verdict, events: list[dict[str, Any]], expected: Mapping[Name, Event]
+) -> None:
+    names = Counter((event["run_id"], event["event_id"]) for event in events)
     verdict.doubled = names.total() - len(names)
     if verdict.doubled:
         (first, times), *_ = names.most_common(1)
@@ -138,7 +151,7 @@ def _judge_letters(verdict: Verdict, letters: list[bytes], broken: Mapping[str, 
 
 
 def _judge_checkpoint(
-    verdict: Verdict, brokers: Brokers, checkpoint: Checkpoint | None, published: int
+    verdict: Verdict, brokers: Brokers, checkpoint: Checkpoint | None, published: int | None
 ) -> None:
     live: dict[str, dict[str, Any]] = {}
     for record in committed(brokers, LAYOUT.checkpoint):
@@ -147,7 +160,7 @@ def _judge_checkpoint(
             continue
         live.pop(key, None)
         if record.value is not None:
-            live[key] = _decode(LAYOUT.checkpoint, record)
+            live[key] = decoded(LAYOUT.checkpoint, record)
     try:
         read = state.read_back(SOURCE, "" if checkpoint is None else checkpoint.feed, live)
     except StateError as error:
@@ -155,7 +168,7 @@ def _judge_checkpoint(
         return
     if checkpoint is not None and read != checkpoint:
         verdict.problems.append("the checkpoint is not what its owner thinks")
-    if read.published != published:
+    if published is not None and read.published != published:
         verdict.problems.append(
             f"the checkpoint counts {read.published} events, {published} are there"
         )
@@ -185,7 +198,8 @@ def _disordered(events: list[dict[str, Any]], records: list[Written]) -> Iterato
         newest[name] = event["timestamp"]
 
 
-def _decode(topic: str, record: Written) -> dict[str, Any]:
+def decoded(topic: str, record: Written) -> dict[str, Any]:
+    """Return the value of a record."""
     return _at_once(CODEC.decode(f"{topic}-value", record.value))
 
 

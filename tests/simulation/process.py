@@ -91,7 +91,7 @@ class Process:
         kafka: Any = KafkaOn(stage, machine)
         seat: Any = self.seat
         self.source = Source(
-            SETTINGS,
+            SETTINGS.model_copy(update={"delivery": stage.scenario.delivery}),
             source_settings(stage.scenario),
             kafka=kafka,
             client=client,
@@ -118,10 +118,11 @@ class Process:
 
 def source_settings(scenario: Scenario) -> SourceSettings:
     """Return settings with pages smaller than users may ask for: a story is then cheap."""
+    start = scenario.start
     return SourceSettings.model_construct(
         **{
             **SourceSettings().model_dump(),
-            "start": "earliest" if scenario.start is None else START + seconds(scenario.start),
+            "start": start if isinstance(start, str) else START + seconds(start),
             "page_size": scenario.page,
             "poll_interval": scenario.poll,
             "lateness": scenario.lateness,

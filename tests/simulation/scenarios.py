@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from simulation.chaos import Chaos
 from simulation.roads import Roads
@@ -23,8 +23,9 @@ class Scenario:
     """Of the simulated API: see `bridge.dev.faults.Behaviour`."""
     faults: tuple[Mapping[str, Any], ...] = ()
     """Of the simulated API, until the story calms down."""
-    start: float | None = None
-    """Where the source is told to begin, from the time of its start; None: the earliest event."""
+    start: float | Literal["earliest", "latest"] = "earliest"
+    """Where the source is told to begin; a number counts from the time of its start."""
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
     page: int = 20
     lateness: float = 20.0
     poll: float = 2.0
@@ -127,6 +128,30 @@ SCENARIOS: dict[str, Scenario] = {
         chaos=CRASHING,
         start=-30.0,
     ),
+    "from-now-on": Scenario(
+        "the source is told to publish only what comes from now on",
+        Weather(late=0.1, bursts=0.02),
+        roads=Roads(hidden_runs=0.5),
+        chaos=CRASHING,
+        start="latest",
+    ),
+    "at-least-once": Scenario(
+        "Kafka without transactions: nothing is lost, and only what fails may be written twice",
+        Weather(late=0.1, bursts=0.02),
+        chaos=Chaos(killed=0.06, doubtful=0.04, killed_reading=0.002),
+        delivery="at_least_once",
+    ),
+    "read-back": Scenario(
+        "events later than digests are kept: the topic itself tells what is published",
+        Weather(late=0.1, very_late=0.06, endings=0.01, deletions=0.005),
+        roads=SEEN,
+        chaos=CRASHING,
+        lateness=10.0,
+        seconds=80.0,
+        settle=200.0,
+        audits=60.0,
+        share=0.3,
+    ),
     "long-ties": Scenario(
         "runs of equal timestamps longer than a page",
         Weather(rate=0.25, bursts=0.03, late=0.05, past=60.0),
@@ -200,7 +225,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "clock-steps": Scenario(
         "the server's clock is set, and its Date is missing now and then",
-        Weather(late=0.1, steps=0.02),
+        Weather(late=0.1, steps=0.04),
         roads=Roads(no_dates=0.1),
         seconds=60.0,
         settle=150.0,

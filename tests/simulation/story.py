@@ -8,10 +8,11 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from bridge.clock import Micros
 from bridge.missions.timestamps import moment
 from bridge.source.sweep import BEGINNING
 from simulation.group import Group
-from simulation.oracle import Truth, judge
+from simulation.oracle import Truth, committed, decoded, judge
 from simulation.playing import Outcome
 from simulation.process import LAYOUT
 from simulation.scenarios import Scenario
@@ -131,11 +132,13 @@ def _judged(stage: Stage, group: Group) -> Outcome:
 def _truth(stage: Stage) -> Truth:
     scenario, world, broken = stage.scenario, stage.simulator.world, dict(stage.sky.broken)
     rows = set(broken.values())
-    floor = BEGINNING if scenario.start is None else START + seconds(scenario.start)
+    start = scenario.start
+    floor = BEGINNING if isinstance(start, str) else START + seconds(start)
+    since = _began(stage) if start == "latest" else floor
     expected = {
         (event.run_id, event.event_id): event
         for event in world.history
-        if event.deleted_at is None and event not in rows and event.at >= floor
+        if event.deleted_at is None and event not in rows and event.at >= since
     }
     window = seconds(scenario.lateness)
     steady = not scenario.weather.steps  # else nobody can say how late an event is
@@ -151,6 +154,18 @@ def _truth(stage: Stage) -> Truth:
         finished={run: at for run, at in finished.items() if at is not None and scenario.seals},
         edited=stage.sky.edited,
         floor=floor,
+        past={
+            (event.run_id, event.event_id)
+            for event in world.history
+            if start == "latest" and event.visible_at <= START
+        },
+        once=scenario.delivery == "exactly_once",
         repaired=wall(stage.loop) - seconds(scenario.audits + 4 * scenario.lateness),
         now=wall(stage.loop),
     )
+
+
+def _began(stage: Stage) -> Micros:
+    """Return the time at which the source had decided where it begins."""
+    told = committed(stage.brokers, LAYOUT.audit)
+    return min((decoded(LAYOUT.audit, one)["at"] for one in told), default=BEGINNING)
