@@ -217,3 +217,14 @@ def commit_unfiltered(_: Original) -> Original:
         return await self.commit(items, position, proof, findings)
 
     return commit_all
+
+
+def the_last_first(original: Original) -> Original:
+    return lambda self, records: dict(reversed(original(self, records).items()))
+
+
+def nothing_is_published(_: Original) -> Original:
+    async def published(*_: Any, **_options: Any) -> set[bytes]:
+        return set()
+
+    return published

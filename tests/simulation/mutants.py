@@ -9,7 +9,16 @@ from bridge.config import Settings
 from bridge.kafka import producer
 from bridge.missions import answers
 from bridge.missions.client import MissionsClient
-from bridge.source import checkpoint, checkpoint_records, climb, convert, sweep, takeover
+from bridge.source import (
+    checkpoint,
+    checkpoint_records,
+    climb,
+    convert,
+    gaps,
+    owner,
+    sweep,
+    takeover,
+)
 from bridge.source.checkpoint import Checkpoint, Position
 from bridge.source.owner import Source
 from bridge.source.poller import Poller
@@ -58,6 +67,9 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "steps of the clock are not noticed": Mutant(
         Poller, "_stop", reading.only_the_frontier_counts, ("clock-steps",)
+    ),
+    "a clock set far back is no gap": Mutant(
+        gaps, "out_of_reach", reading.all_is_within_reach, ("clock-leaps",)
     ),
     "each Date is believed": Mutant(
         ServerClock,
@@ -118,6 +130,12 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "the checkpoint follows the events": Mutant(
         producer.Writer, "commit", writing.events_first, ("crashes",)
+    ),
+    "without transactions the events come last": Mutant(
+        producer.Writer, "_pack", writing.the_last_first, ("at-least-once",)
+    ),
+    "the topic is not read back": Mutant(
+        owner, "published", writing.nothing_is_published, ("read-back",)
     ),
     "the events follow the checkpoint": Mutant(
         producer.Writer, "commit", writing.checkpoint_first, ("crashes",)
