@@ -93,7 +93,7 @@ class Brokers:
         self.logs: dict[TopicPartition, Log] = defaultdict(Log)
         self.away = False
         self._loop = loop
-        self._rng = rng
+        self._rng = self.chance = rng
         self._ids: dict[str, Coordinator] = defaultdict(Coordinator)
         self.commits = 0
         self.producers = 0

@@ -13,10 +13,11 @@ from bridge.errors import StateError
 from bridge.missions.timestamps import micros
 from bridge.source import checkpoint_records as state
 from bridge.source.checkpoint import Checkpoint
+from bridge.source.record_headers import headers_of, is_of
 from simulation import oracle_audit
 from simulation.brokers import Brokers, Written
 from simulation.oracle_audit import Name, Told
-from simulation.process import CODEC, LAYOUT, SOURCE
+from simulation.process import CODEC, LAYOUT
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What there is in the end.
+    """What there is in the end, as far as one source is concerned.
 
     `expected` are events by run and id that lists still show, `broken` rows that cannot be
     converted, by a word that only they contain. `prompt` are those of the expected that appeared
@@ -46,6 +47,7 @@ class Truth:
     transactions `once` is False: what fails may be written again, and sums need not add up.
     """
 
+    source: str
     expected: Mapping[Name, Event]
     broken: Mapping[str, Event]
     prompt: Mapping[Name, Event]
@@ -61,10 +63,10 @@ class Truth:
 def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verdict:
     """Compare the topics with the truth; `checkpoint` is the owner's own idea of what it wrote."""
     verdict = Verdict()
-    records = list(committed(brokers, LAYOUT.events))
+    records = list(_of(truth.source, committed(brokers, LAYOUT.events)))
     events = [decoded(LAYOUT.events, one) for one in records]
-    letters = list(committed(brokers, LAYOUT.dead_letters))
-    told = [Told(r.commit, decoded(LAYOUT.audit, r)) for r in committed(brokers, LAYOUT.audit)]
+    letters = list(_of(truth.source, committed(brokers, LAYOUT.dead_letters)))
+    told = list(all_told(brokers, truth.source))
     commits = {
         (event["run_id"], event["event_id"]): record.commit
         for event, record in zip(events, records, strict=True)
@@ -80,11 +82,11 @@ def judge(brokers: Brokers, truth: Truth, checkpoint: Checkpoint | None) -> Verd
         *oracle_audit.mutations(told, truth.edited),
     ]
     if not truth.once:
-        _judge_checkpoint(verdict, brokers, checkpoint, None)
+        _judge_checkpoint(verdict, brokers, truth.source, checkpoint, None)
         return verdict
     _judge_events(verdict, events, truth.expected)
     _judge_letters(verdict, [one.value or b"" for one in letters], truth.broken)
-    _judge_checkpoint(verdict, brokers, checkpoint, len(events) + len(letters))
+    _judge_checkpoint(verdict, brokers, truth.source, checkpoint, len(events) + len(letters))
     verdict.problems += [
         *_torn(brokers),
         *_disordered(events, records),
@@ -101,6 +103,22 @@ def committed(brokers: Brokers, topic: str) -> Iterator[Written]:
     for at in sorted(brokers.logs):
         if at.topic == topic:
             yield from (record for _, record in brokers.logs[at].committed())
+
+
+def all_told(brokers: Brokers, source: str) -> Iterator[Told]:
+    """Yield what a source told on the audit topic."""
+    for one in committed(brokers, LAYOUT.audit):
+        record = decoded(LAYOUT.audit, one)
+        if record["source"] == source:
+            yield Told(one.commit, record)
+
+
+def _of(source: str, records: Iterator[Written]) -> Iterator[Written]:
+    """Yield those that a source wrote, as their headers say."""
+    for one in records:
+        received: Any = one  # as far as headers go
+        if is_of(source, headers_of(received)):
+            yield one
 
 
 def _judge_lost(verdict: Verdict, there: Set[Name], expected: Mapping[Name, Event]) -> None:
@@ -151,18 +169,22 @@ def _judge_letters(verdict: Verdict, letters: list[bytes], broken: Mapping[str, 
 
 
 def _judge_checkpoint(
-    verdict: Verdict, brokers: Brokers, checkpoint: Checkpoint | None, published: int | None
+    verdict: Verdict,
+    brokers: Brokers,
+    source: str,
+    checkpoint: Checkpoint | None,
+    published: int | None,
 ) -> None:
     live: dict[str, dict[str, Any]] = {}
     for record in committed(brokers, LAYOUT.checkpoint):
         key = (record.key or b"").decode()
-        if not state.concerns(SOURCE, key):
+        if not state.concerns(source, key):
             continue
         live.pop(key, None)
         if record.value is not None:
             live[key] = decoded(LAYOUT.checkpoint, record)
     try:
-        read = state.read_back(SOURCE, "" if checkpoint is None else checkpoint.feed, live)
+        read = state.read_back(source, "" if checkpoint is None else checkpoint.feed, live)
     except StateError as error:
         verdict.problems.append(str(error))
         return

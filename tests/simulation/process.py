@@ -27,13 +27,13 @@ from simulation.stage import Stage
 from simulation.virtual import START, Machine, MachineClock, seconds
 
 SETTINGS: Final = Settings()
-SOURCE: Final = "default"
 remember_all()
 
 NOWHERE: Final = httpx.AsyncBaseTransport()
 """Nothing of a story goes through httpx."""
 
-LAYOUT: Final = Layout.of(SETTINGS, SOURCE, events=3, checkpoints=1)
+LAYOUT: Final = Layout.of(SETTINGS, "default", events=3, checkpoints=1)
+"""Of every source: all have their checkpoints on one partition."""
 
 
 async def _prepared() -> Codec:
@@ -92,7 +92,7 @@ class Process:
         seat: Any = self.seat
         self.source = Source(
             SETTINGS.model_copy(update={"delivery": stage.scenario.delivery}),
-            source_settings(stage.scenario),
+            source_settings(stage.scenario, stage.source),
             kafka=kafka,
             client=client,
             gate=gate,
@@ -116,12 +116,13 @@ class Process:
         return [self._work, self._gate]
 
 
-def source_settings(scenario: Scenario) -> SourceSettings:
+def source_settings(scenario: Scenario, source: str) -> SourceSettings:
     """Return settings with pages smaller than users may ask for: a story is then cheap."""
     start = scenario.start
     return SourceSettings.model_construct(
         **{
             **SourceSettings().model_dump(),
+            "name": source,
             "start": start if isinstance(start, str) else START + seconds(start),
             "page_size": scenario.page,
             "poll_interval": scenario.poll,

@@ -26,6 +26,8 @@ class Scenario:
     start: float | Literal["earliest", "latest"] = "earliest"
     """Where the source is told to begin; a number counts from the time of its start."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    sources: int = 1
+    """How many accounts are read at once, each by processes of its own."""
     page: int = 20
     lateness: float = 20.0
     poll: float = 2.0
@@ -151,6 +153,13 @@ SCENARIOS: dict[str, Scenario] = {
         settle=200.0,
         audits=60.0,
         share=0.3,
+    ),
+    "two-sources": Scenario(
+        "two accounts: their checkpoints share a partition, their events the topics",
+        Weather(late=0.1, broken=0.02, deletions=0.01),
+        chaos=Chaos(replicas=2, killed=0.05, doubtful=0.03, repeated=0.03, handed_over=0.03),
+        sources=2,
+        share=0.4,
     ),
     "long-ties": Scenario(
         "runs of equal timestamps longer than a page",

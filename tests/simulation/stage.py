@@ -14,15 +14,25 @@ from simulation.weather import Sky, at_text
 
 
 class Stage:
-    """The world of one story. Each kind of chance has a stream of its own."""
+    """The world of one source in a story. Each kind of chance has a stream of its own."""
 
-    def __init__(self, loop: VirtualLoop, scenario: Scenario, seed: int, *, trace: bool) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        brokers: Brokers,
+        scenario: Scenario,
+        source: str,
+        seed: int,
+        *,
+        trace: bool,
+    ) -> None:
         self.loop = loop
         self.scenario = scenario
+        self.source = source
         self.chance = Random(f"{seed}/chaos")
-        self.kafka_chance = Random(f"{seed}/kafka")
+        self.kafka_chance = brokers.chance
         self.network_chance = Random(f"{seed}/network")
-        self.brokers = Brokers(loop, self.kafka_chance)
+        self.brokers = brokers
         self.clock = MachineClock(loop, Machine("api", lambda _: None))
         self.simulator = Simulator(
             clock=self.clock, seed=seed, behaviour=Behaviour(**scenario.behaviour)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
+from random import Random
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -11,13 +14,19 @@ from aiokafka import TopicPartition
 from bridge.clock import Micros
 from bridge.missions.timestamps import moment
 from bridge.source.sweep import BEGINNING
+from simulation.brokers import Brokers
 from simulation.group import Group
-from simulation.oracle import Truth, committed, decoded, judge
+from simulation.oracle import Truth, all_told, judge
 from simulation.playing import Outcome
 from simulation.process import LAYOUT
 from simulation.scenarios import Scenario
 from simulation.stage import Stage
 from simulation.virtual import START, VirtualLoop, passing, seconds, wall
+
+SOURCES: Final = ("default", "other")
+
+APART: Final = 10**12
+"""Between the seeds of the sources of one story."""
 
 PATIENCE: Final = 3000.0
 """Seconds after which a calm story must have settled."""
@@ -28,24 +37,43 @@ def play(scenario: Scenario, seed: int, *, trace: bool = False) -> Outcome:
     random.seed(seed)  # the bridge draws its jitter from there
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(_play(Stage(loop, scenario, seed, trace=trace)))
+        brokers = Brokers(loop, Random(f"{seed}/kafka"))
+        stages = [
+            Stage(loop, brokers, scenario, source, seed + number * APART, trace=trace)
+            for number, source in enumerate(SOURCES[: scenario.sources])
+        ]
+        return loop.run_until_complete(_play(brokers, stages))
     finally:
         loop.close()
 
 
-async def _play(stage: Stage) -> Outcome:
+async def _play(brokers: Brokers, stages: list[Stage]) -> Outcome:
     """Let things happen, calm down, wait until all is settled, and judge."""
-    group = Group(stage)
-    group.start()
-    tasks = [stage.loop.create_task(work) for work in (_meddle(stage, group), _end(stage, group))]
-    await stage.over
+    groups = [Group(stage) for stage in stages]
+    works = []
+    for stage, group in zip(stages, groups, strict=True):
+        group.start()
+        works += [_meddle(stage, group), _end(stage, group)]
+    tasks = [asyncio.create_task(work) for work in works]
+    for stage in stages:
+        await stage.over
     for task in tasks:
         task.cancel()
     # Who is at work goes on: what is judged must not be half done.
-    await _until(lambda: stage.brokers.are_quiet, PATIENCE, every=0.01)
-    outcome = _judged(stage, group)
-    await group.clear()
-    return outcome
+    await _until(lambda: brokers.are_quiet, PATIENCE, every=0.01)
+    outcomes = [_judged(stage, group) for stage, group in zip(stages, groups, strict=True)]
+    for group in groups:
+        await group.clear()
+    return _together(outcomes)
+
+
+def _together(outcomes: list[Outcome]) -> Outcome:
+    figures = Counter[str]()
+    for one in outcomes:
+        figures.update(one.figures)
+    problems = [problem for one in outcomes for problem in one.problems]
+    lines = [line for one in outcomes for line in one.lines]
+    return Outcome(problems, dict(figures), sorted(lines) if len(outcomes) > 1 else lines)
 
 
 async def _meddle(stage: Stage, group: Group) -> None:
@@ -144,6 +172,7 @@ def _truth(stage: Stage) -> Truth:
     steady = not scenario.weather.steps  # else nobody can say how late an event is
     finished = {run.run_id: moment(run.row["finished_at"]) for run in world.runs.values()}
     return Truth(
+        source=stage.source,
         expected=expected,
         broken=broken,
         prompt={
@@ -167,5 +196,5 @@ def _truth(stage: Stage) -> Truth:
 
 def _began(stage: Stage) -> Micros:
     """Return the time at which the source had decided where it begins."""
-    told = committed(stage.brokers, LAYOUT.audit)
-    return min((decoded(LAYOUT.audit, one)["at"] for one in told), default=BEGINNING)
+    told = all_told(stage.brokers, stage.source)
+    return min((one.record["at"] for one in told), default=BEGINNING)
