@@ -32,10 +32,17 @@ class Network(httpx.AsyncBaseTransport):
         self._rng = stage.network_chance
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        stage, rng, machine = self._stage, self._rng, self._machine
+        errand = _Errand(self._stage, request)
+        try:
+            return await self._run(errand, request.extensions.get("trace"))
+        except asyncio.CancelledError:
+            errand.is_given_up()
+            raise
+
+    async def _run(self, errand: _Errand, trace: Any) -> httpx.Response:
+        stage, machine, road = self._stage, self._machine, errand.road
         self._count()
-        road = stage.roads.road(rng, read=request.method == "GET")
-        await machine.travel(rng.choice(LATENCIES))
+        await machine.travel(self._rng.choice(LATENCIES))
         if road is Road.KILLED_BEFORE:
             machine.die()
         elif road is Road.FROZEN_BEFORE:
@@ -43,11 +50,9 @@ class Network(httpx.AsyncBaseTransport):
         await machine.gate()
         if stage.api_away or road is Road.REFUSED:
             raise httpx.ConnectError("refused")
-        trace = request.extensions.get("trace")
         if trace is not None:
             await trace("http11.send_request_headers.started", None)
-        errand = _Errand(stage, request, road, rng)
-        stage.tell(machine.name, f"asks {request.method} {errand.name}: {road.value}")
+        stage.tell(machine.name, f"asks {errand.name}: {road.value}")
         answer = errand.send()
         if road is Road.KILLED_UNDER_WAY:
             machine.die()
@@ -67,9 +72,9 @@ class Network(httpx.AsyncBaseTransport):
 
 
 class _Errand:
-    """A request that has left."""
+    """A request, and what becomes of it."""
 
-    def __init__(self, stage: Stage, request: httpx.Request, road: Road, rng: Any) -> None:
+    def __init__(self, stage: Stage, request: httpx.Request) -> None:
         self._stage = stage
         self._method = request.method
         self._path = [
@@ -77,17 +82,23 @@ class _Errand:
         ]
         self._query = request.url.params
         self._body = json.loads(request.content or b"{}")
-        self._road = road
-        self._rng = rng
-        self._sent = stage.loop.time()
+        self._rng = stage.network_chance
+        self._sent = 0.0
         self._answer: asyncio.Future[httpx.Response] = stage.loop.create_future()
-        self.name = "/".join(self._path)
+        self.road = stage.roads.road(self._rng, read=request.method == "GET")
+        self.name = f"{request.method} {'/'.join(self._path)}"
+
+    def is_given_up(self) -> None:
+        """Note that nobody waits for the answer any more."""
+        if self._method != "GET":
+            self._stage.unclear.add(self._mark)
 
     def send(self) -> asyncio.Future[httpx.Response]:
         """Let it arrive in due time; return what will be its answer."""
-        road, rng = self._road, self._rng
-        if self._method != "GET" and road in UNCLEAR:
-            self._stage.unclear.add(self._mark)
+        road, rng = self.road, self._rng
+        self._sent = self._stage.loop.time()
+        if road in UNCLEAR:
+            self.is_given_up()
         delay: float = rng.choice(LATENCIES)
         if road is Road.LATE:
             delay = rng.uniform(0.0, self._stage.settings.commands.settle - 1.0)
@@ -102,7 +113,7 @@ class _Errand:
         return mark_of(verb_of(self._method, self._path), self._path, self._body)
 
     def _arrive(self) -> None:
-        stage, road = self._stage, self._road
+        stage, road = self._stage, self.road
         stage.under_way -= 1
         if road is Road.THROTTLED:
             seconds = self._rng.choice(("0", "1", "3", "20", "-5", "1000000000"))
@@ -120,7 +131,7 @@ class _Errand:
 
     def _answered(self, status: int, document: Any) -> None:
         """Let the answer of a request that was carried out be on its way, or what is left of it."""
-        road = self._road
+        road = self.road
         if road is Road.FAILED:
             self._reply(500, _REFUSAL)
         elif road is Road.BROKEN:

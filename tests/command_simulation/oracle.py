@@ -10,6 +10,7 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from bridge.clock import SECOND
+from bridge.commands.model import Verb
 from command_simulation.api import Effect
 from command_simulation.ledgers import Found, covered, found, ledger
 from command_simulation.orders import Kind, Order, by_key
@@ -19,6 +20,16 @@ Place = tuple[int, int]
 """Partition and offset of a record of the commands topic."""
 
 NO_EFFECT: Final = frozenset({"REJECTED", "EXPIRED", "FAILED", "UNAUTHORIZED", "ALREADY_DONE"})
+SET_AGAIN: Final = frozenset(verb.value for verb in Verb) - {
+    "start_run",
+    "create_mission",
+    "clone_mission",
+    "log_event",
+    "pause_run",
+    "resume_run",
+}
+"""Verbs that set the same again when they are repeated, and may be, whatever the policy."""
+
 ACCEPTED: Final = frozenset({Kind.GOOD, Kind.EXPIRING, Kind.AGAIN, Kind.OTHER, Kind.DENIED})
 """What counts for dedup: the first record of a command_id gets the final result."""
 
@@ -177,7 +188,8 @@ def _effects(case: Case) -> Iterator[str]:
             continue
         times = sum(effect.changed for effect in effects)
         late = any(case.is_late(effect) for effect in effects)
-        if times > 1 and (case.is_strict(order) or not late):
+        may_repeat = order.verb in SET_AGAIN or not case.is_strict(order)
+        if times > 1 and not (late and may_repeat):
             at = [round(effect.at - 1000, 1) for effect in effects if effect.changed]
             yield f"{order.verb} {order.command_id} was carried out {times} times, at {at}"
 

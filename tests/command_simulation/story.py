@@ -159,8 +159,11 @@ def _leave_open(stage: Stage) -> None:
 
 def _steer(stage: Stage) -> None:
     """Let somebody else change the status of a run."""
-    run = stage.chance.choice(stage.api.runs.rows())
-    status = stage.chance.choice(("running", "paused", "cancelled", "running"))
+    runs = [run for run in stage.api.runs.rows() if run["status"] in ("running", "paused")]
+    if not runs:
+        return
+    run = stage.chance.choice(runs)
+    status = stage.chance.choice(("running", "paused", "running", "paused", "cancelled"))
     stage.tell("somebody", f"sets run {run['run_id']} to {status}")
     stage.meddled.add(run["run_id"])
     stage.api.set_run(run["run_id"], wall(stage.loop), status=status)
