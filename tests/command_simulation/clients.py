@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +18,8 @@ from command_simulation.cluster import OFFSETS, Cluster
 from command_simulation.group import SESSION, Group
 from command_simulation.stage import Stage
 
-SHORTEST, LONGEST = 0.2, 4.0
-"""Seconds that a member waits for records: longer and longer while nothing happens."""
+SHORTEST, LONGEST, FOLLOWING = 0.2, 4.0, 8.0
+"""Seconds that a member waits for records, and one that follows a log, while nothing happens."""
 
 Fetched = dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
 
@@ -72,12 +72,45 @@ class Producer(clients.Producer):
         return await self._wire.ask(lambda: set(range(self._cluster.counts[topic])))
 
 
+class Nap:
+    """Waiting for records: longer and longer while nothing happens, and shorter when told."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._next = SHORTEST
+        self._wake: asyncio.Future[None] | None = None
+
+    def end(self) -> None:
+        """Wake up: something happened."""
+        self._next = SHORTEST
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def take(self, most: float) -> None:
+        """Wait, not longer than `most` seconds."""
+        loop = asyncio.get_running_loop()
+        self._wake = wake = loop.create_future()
+        timer = loop.call_later(min(most, self._next), _settle, wake)
+        self._next = min(self._longest, 2 * self._next)
+        try:
+            await wake
+        finally:
+            timer.cancel()
+
+
 class Reader(clients.Consumer):
     """A consumer of one assigned partition that knows where its log begins."""
 
     def __init__(self, wire: clients.Wire, cluster: Cluster, *, committed_only: bool) -> None:
         super().__init__(wire, committed_only=committed_only)
         self._cluster = cluster
+        self._nap = Nap(1.0 if committed_only else FOLLOWING)
+        self._polled = 0
+        cluster.appended.append(self._nap.end)
+
+    async def stop(self) -> None:
+        if self._nap.end in self._cluster.appended:
+            self._cluster.appended.remove(self._nap.end)
 
     async def beginning_offsets(self, ats: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return await self._wire.ask(lambda: {at: self._cluster.begins[at] for at in ats})
@@ -86,6 +119,20 @@ class Reader(clients.Consumer):
         self, times: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, OffsetAndTimestamp | None]:
         return dict.fromkeys(times)
+
+    async def getmany(self, at: TopicPartition, *, timeout_ms: int) -> Fetched:
+        """Return what there is; without anything later than asked, which costs less."""
+        begin = self._position
+        found = await super().getmany(at, timeout_ms=0)
+        if begin == self._position:
+            await self._nap.take(max(timeout_ms / 1000, FOLLOWING))
+            await self._wire.machine.gate()
+        return found
+
+    def last_poll_timestamp(self, _at: TopicPartition) -> int:
+        """When brokers answered last: they did, or the last request had failed."""
+        self._polled += not self._cluster.away
+        return self._polled
 
 
 class Member:
@@ -102,8 +149,7 @@ class Member:
         self._paused: set[TopicPartition] = set()
         self._polled: dict[TopicPartition, int] = {}
         self._is_rebalancing = True
-        self._nap: asyncio.Future[None] | None = None
-        self._patience = SHORTEST
+        self._nap = Nap(LONGEST)
         # What the bridge looks at when it ends a consumer, or asks for its coordinator.
         self._coordinator = self
         self._fetcher = object()
@@ -155,9 +201,7 @@ class Member:
 
     def wake(self) -> None:
         """Stop waiting for records: something happened."""
-        self._patience = SHORTEST
-        if self._nap is not None and not self._nap.done():
-            self._nap.set_result(None)
+        self._nap.end()
 
     # What the bridge asks
 
@@ -167,7 +211,7 @@ class Member:
     def seek(self, at: TopicPartition, offset: int) -> None:
         self._check(at)
         self._positions[at] = offset
-        self._patience = SHORTEST
+        self._nap.end()
 
     def pause(self, *ats: TopicPartition) -> None:
         for at in ats:
@@ -178,7 +222,7 @@ class Member:
         for at in ats:
             self._check(at)
         self._paused.difference_update(ats)
-        self._patience = SHORTEST
+        self._nap.end()
 
     def last_poll_timestamp(self, at: TopicPartition) -> int | None:
         return self._polled.get(at)
@@ -187,20 +231,19 @@ class Member:
         await self.machine.gate()
         found = self._fetch()
         if not found:
-            await self._wait(min(timeout_ms / 1000, self._patience))
-            self._patience = min(LONGEST, 2 * self._patience)
+            await self._nap.take(timeout_ms / 1000)
             await self.machine.gate()
             found = self._fetch()
         return found
 
-    async def _wait(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._nap = nap = loop.create_future()
-        timer = loop.call_later(seconds, _settle, nap)
-        try:
-            await nap
-        finally:
-            timer.cancel()
+    async def position(self, at: TopicPartition) -> int:
+        return self._positions[at] or 0
+
+    def highwater(self, at: TopicPartition) -> int:
+        return len(self._cluster.logs[at].entries)
+
+    def last_stable_offset(self, at: TopicPartition) -> int:
+        return self._cluster.logs[at].stable
 
     def _fetch(self) -> Fetched:
         if self._is_rebalancing or self._cluster.away:
@@ -230,8 +273,3 @@ class Member:
 def _settle(nap: asyncio.Future[None]) -> None:
     if not nap.done():
         nap.set_result(None)
-
-
-def positions(ats: Iterable[TopicPartition]) -> list[int]:
-    """Return the partitions' numbers, for accounts."""
-    return sorted(at.partition for at in ats)
