@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from bridge.clock import Clock
 from bridge.errors import KafkaAway
@@ -242,6 +242,10 @@ class Membership:
                 )
         except NoOffsetForPartitionError:
             return {}  # of a partition that was assigned a moment ago and not yet adopted
+        except OffsetOutOfRangeError:
+            if self._settled:
+                raise
+            return {}  # the group's offset of such a partition: retention has passed it
         except TimeoutError:
             return {}
         # Records of an assignment not adopted yet begin at the group's offset, not at the owner's.

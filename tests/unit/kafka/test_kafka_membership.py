@@ -5,10 +5,10 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import NoOffsetForPartitionError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from bridge.clock import Clock
-from bridge.errors import KafkaAway
+from bridge.errors import KafkaAway, StateError
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import SILENCE, STANDSTILL, Membership, Received
 
@@ -198,6 +198,23 @@ async def test_a_partition_without_an_offset_of_the_group_is_no_error(group: Gro
     group.rebalance(A)
     group.consumer.error = NoOffsetForPartitionError(A)
     assert await group.member.poll(0) == []
+
+
+async def test_an_offset_of_the_group_that_retention_passed_ends_nothing(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka fetches from there before the owner of a new partition can say where to read."""
+
+    async def fetch(*, timeout_ms: int) -> object:
+        group.rebalance(A)
+        raise OffsetOutOfRangeError({A: 7})
+
+    monkeypatch.setattr(group.consumer, "getmany", fetch)
+    assert await group.member.poll(0) == []
+    group.consumer.error = OffsetOutOfRangeError({A: 7})
+    monkeypatch.undo()
+    with pytest.raises(StateError, match="the log does not hold this position"):
+        await group.member.poll(0)
 
 
 async def test_a_member_that_gets_no_answers_says_so_only_when_it_asked(group: Group) -> None:
