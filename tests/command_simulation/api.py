@@ -167,9 +167,11 @@ class Api:
         self.effects.append(Effect(verb, mark_of(verb, path, body), sent, at, changed))
         return 200, {"data": made}
 
-    def _read(  # noqa: PLR0911 - a case for each list and object
+    def _read(  # noqa: C901, PLR0911 - a case for each list and object
         self, path: list[str], query: Mapping[str, str], seen: Micros | None
     ) -> Row:
+        if path and path[0] != "events":
+            self._mission(path[0], seen)
         match path:
             case []:
                 return _page(self.missions.rows(seen), query)
@@ -178,7 +180,6 @@ class Api:
             case [mission_id]:
                 return {"data": self._mission(mission_id, seen)}
             case [mission_id, "runs"]:
-                self._mission(mission_id, seen)
                 rows = self.runs.rows(seen)
                 return _page([row for row in rows if row["mission_id"] == mission_id], query)
             case [_, "runs", run_id]:

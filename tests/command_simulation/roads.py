@@ -91,6 +91,8 @@ class Roads:
     """Chance a second that the API is away, for 5 to 100 s."""
     meddling: float = 0.0
     """Chance a second that somebody else changes the status of a run."""
+    vanishing: float = 0.0
+    """Chance a second that somebody else deletes a mission."""
     forgets_keys: bool = False
     """The API does not know an idempotency_key again."""
 

@@ -35,6 +35,8 @@ class Scenario:
     """Chance a second that retention removes what was read of the commands."""
     registry_away: float = 0.0
     """Chance a second that the schema registry is away, for a while."""
+    remembers: int | None = None
+    """Finished commands that a ledger remembers; None: as many as the bridge does."""
     partitions: int = 2
     share: float = 1.0
     """Stories of this kind for each one of another."""
@@ -140,6 +142,18 @@ SCENARIOS: dict[str, Scenario] = {
         Mix(verbs={"pause_run": 2.0, "resume_run": 1.0, "cancel_run": 1.0, "update_run": 2.0}),
         Roads(writes=FAULTY.writes, meddling=0.1),
     ),
+    "vanishing-resolve": Scenario(
+        "somebody else deletes missions, and requests are repeated",
+        Mix(verbs={"start_run": 4.0, "log_event": 2.0, "update_run": 1.0}),
+        Roads(writes=FAULTY.writes, vanishing=0.02),
+        resolve=True,
+    ),
+    "deadlines-resolve": Scenario(
+        "orders expire while requests are repeated",
+        Mix(expiring=0.6),
+        FAULTY,
+        resolve=True,
+    ),
     "strangers": Scenario(
         "somebody leaves transactions open on the ledger's partitions",
         USERS,
@@ -152,6 +166,14 @@ SCENARIOS: dict[str, Scenario] = {
         Roads(outages=0.02, writes=FAULTY.writes),
         Chaos(kafka_away=0.02, killed=0.02, replicas=2),
         registry_away=0.03,
+    ),
+    "forgetting": Scenario(
+        "finished commands are soon forgotten, and the ledger is compacted",
+        Mix(expiring=0.1, garbage=0.1, invalid=0.1),
+        chaos=Chaos(killed=0.05, doubtful=0.03),
+        compaction=0.2,
+        lives=150.0,
+        remembers=2,
     ),
     "housekeeping": Scenario(
         "the ledger is compacted, commands in progress expire from their topic",

@@ -6,12 +6,14 @@ import asyncio
 import random
 from collections.abc import Callable
 from typing import Any, Final
+from unittest.mock import patch
 
 from aiokafka import TopicPartition
 from simulation.playing import Outcome
 from simulation.process import CODEC
 from simulation.virtual import VirtualLoop, passing, wall
 
+from bridge.commands import ledger
 from command_simulation import network
 from command_simulation.ledgers import first_not_begun
 from command_simulation.oracle import judge
@@ -27,9 +29,11 @@ PATIENCE: Final = 3000.0
 def play(scenario: Scenario, seed: int, *, trace: bool = False) -> Outcome:
     """Play a story; the same scenario and seed always give the same one."""
     random.seed(seed)  # the bridge draws its jitter from there
+    most = scenario.remembers or ledger.MOST_FINISHED
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(_play(Stage(loop, scenario, seed, trace=trace)))
+        with patch.object(ledger, "MOST_FINISHED", most):
+            return loop.run_until_complete(_play(Stage(loop, scenario, seed, trace=trace)))
     finally:
         loop.close()
 
@@ -129,6 +133,7 @@ async def _meddle(stage: Stage, replicas: Replicas) -> None:
         away("registry_away", 5.0, 30.0): scenario.registry_away,
         lambda: _leave_open(stage): chaos.foreign,
         lambda: _steer(stage): roads.meddling,
+        lambda: _vanish(stage): roads.vanishing,
         lambda: stage.cluster.compact(_ledger(stage)): scenario.compaction,
         lambda: _expire(stage): scenario.retention,
     }
@@ -167,6 +172,16 @@ def _steer(stage: Stage) -> None:
     stage.tell("somebody", f"sets run {run['run_id']} to {status}")
     stage.meddled.add(run["run_id"])
     stage.api.set_run(run["run_id"], wall(stage.loop), status=status)
+
+
+def _vanish(stage: Stage) -> None:
+    """Let somebody else delete a mission."""
+    missions = stage.api.missions.rows()
+    if missions:
+        mission_id = stage.chance.choice(missions)["mission_id"]
+        stage.tell("somebody", f"deletes mission {mission_id}")
+        stage.meddled.add(mission_id)
+        stage.api.missions.put(mission_id, wall(stage.loop), None)
 
 
 def _expire(stage: Stage) -> None:

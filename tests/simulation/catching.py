@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -52,6 +53,7 @@ def caught(book: Book, name: str, mutant: Mutant, seeds: int = SEEDS) -> Failure
             with mutant.put_in():
                 problems = book.tell(scenario, seed).problems
             _check_bug(name, problems)
+            gc.collect()
             if problems and not book.tell(scenario, seed).problems:
                 return Failure(book.package, scenario, seed, tuple(problems))
     return None

@@ -1,0 +1,131 @@
+"""Bugs that the stories must catch: `python -m command_simulation.mutants`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from simulation import bugs_in_writing as writing
+from simulation import catching
+from simulation.catching import Mutant
+from simulation.playing import Failure
+
+from bridge.commands import execution, judgement, ledger, policy, reader, sight
+from bridge.commands.execution import Execution
+from bridge.commands.journal import Journal
+from bridge.commands.ledger import Ledger, Position
+from bridge.commands.model import Command
+from bridge.commands.partition import Partition
+from bridge.commands.queue import Queue
+from bridge.commands.reader import Reader
+from bridge.commands.resolution import Watch
+from bridge.config import Settings
+from bridge.kafka import producer
+from bridge.missions.client import MissionsClient
+from command_simulation import bugs
+from command_simulation.clients import KafkaOn
+from command_simulation.runner import BOOK
+from command_simulation.stage import RESULTS, STATE
+
+MUTANTS: Final[dict[str, Mutant]] = {
+    "the ledger is read to its end offset": Mutant(
+        reader, "read_partition", bugs.until_the_end, ("strangers",)
+    ),
+    "the ledger is read uncommitted": Mutant(
+        KafkaOn, "consumer", bugs.everything_is_visible, ("commits",)
+    ),
+    "reading begins at the start of the log": Mutant(
+        Reader, "read", bugs.from_the_start, ("killed",)
+    ),
+    "only the low-water mark is kept": Mutant(
+        ledger, "position_state", bugs.only_the_mark, ("killed-calls",)
+    ),
+    "the position passes what is open": Mutant(
+        Position, "with_completed", bugs.beyond_what_is_open, ("killed-calls",)
+    ),
+    "forgetting a command forgets the position": Mutant(
+        Journal, "_commit", bugs.without_the_mark, ("forgetting",)
+    ),
+    "the result precedes the ledger": Mutant(
+        producer.Writer, "commit", bugs.in_parts(RESULTS), ("commits", "killed")
+    ),
+    "the ledger precedes the result": Mutant(
+        producer.Writer, "commit", bugs.in_parts(STATE), ("commits", "killed")
+    ),
+    "the position precedes what it speaks of": Mutant(
+        producer.Writer, "commit", bugs.position_apart, ("commits", "killed")
+    ),
+    "the call does not wait for the intent": Mutant(
+        Execution, "_put", bugs.intent_in_passing, ("killed-calls", "commits")
+    ),
+    "outcomes are lost with their producer": Mutant(
+        Queue, "settle", bugs.outcomes_are_lost, ("commits",)
+    ),
+    "nothing that waits is ever overtaken": Mutant(
+        Queue, "settle", bugs.nothing_is_overtaken, ("commits", "everything")
+    ),
+    "the commit does not wait for its records": Mutant(
+        producer.Writer, "_send", writing.do_not_await, ("commits",)
+    ),
+    "a producer is used again after a failure": Mutant(
+        producer.Writer,
+        "open",
+        writing.use_it_again,
+        ("commits",),
+        also=((producer.Writer, "close", writing.never_close),),
+    ),
+    "a repeated EndTxn is not noticed": Mutant(
+        producer._EndCounter, "_counted", writing.repetitions_do_not_count, ("commits",)
+    ),
+    "each owner has a transactional id of its own": Mutant(
+        Settings, "transactional_id_commands", bugs.an_id_of_its_own, ("zombies", "everything")
+    ),
+    "dead letters are dropped": Mutant(
+        producer.Writer, "commit", bugs.letters_are_dropped, ("users",)
+    ),
+    "the first look is believed": Mutant(Watch, "conclude", bugs.at_once, ("late",)),
+    "old pictures are taken for new ones": Mutant(
+        sight, "look", bugs.every_look_is_fresh, ("stale", "stale-resolve")
+    ),
+    "a mission that is gone proves that nothing was done": Mutant(
+        sight, "look", bugs.unseen_is_absent, ("vanishing-resolve",)
+    ),
+    "a start is repeated under strict": Mutant(execution, "repeats", bugs.always, ("very-late",)),
+    "a new owner looks once": Mutant(
+        Execution, "__init__", bugs.a_new_owner_looks_once, ("everything", "housekeeping")
+    ),
+    "doubt is told again and again": Mutant(Execution, "_tell", bugs.told_again, ("faults",)),
+    "silence means that nothing was done": Mutant(
+        judgement, "judge", bugs.clear_though_silent, ("faults",)
+    ),
+    "a 5xx is taken for a refusal": Mutant(
+        judgement, "judge", bugs.refused_though_broken, ("faults",)
+    ),
+    "a command in doubt expires": Mutant(
+        Execution, "_search", bugs.expired_in_doubt, ("deadlines-resolve",)
+    ),
+    "what is not found is told REJECTED": Mutant(
+        judgement, "in_doubt", bugs.no_effect_is_failure, ("very-late",)
+    ),
+    "requests leave however late": Mutant(MissionsClient, "guarded", bugs.unguarded, ("zombies",)),
+    "repetitions are final": Mutant(policy, "decide", bugs.repetitions_are_final, ("users",)),
+    "another body is not noticed": Mutant(
+        Command, "fingerprint", bugs.all_bodies_are_alike, ("users",)
+    ),
+    "each record has a lane of its own": Mutant(
+        Partition, "_enqueue", bugs.every_record_has_its_lane, ("faults", "late")
+    ),
+    "what was begun is not taken up": Mutant(
+        Ledger, "unfinished", bugs.nothing_is_taken_up, ("housekeeping",)
+    ),
+    "any partition will do": Mutant(policy, "_misrouting", bugs.any_partition_will_do, ("users",)),
+}
+
+
+def caught(name: str, seeds: int = catching.SEEDS) -> Failure | None:
+    """Return the first story that a bug spoils; None if there is none."""
+    return catching.caught(BOOK, name, MUTANTS[name], seeds)
+
+
+if __name__ == "__main__":
+    sys.exit(catching.main(caught, MUTANTS))
