@@ -38,7 +38,7 @@ class KafkaOn(KafkaClient):
 
     def producer(self, transactional_id: str | None) -> Any:
         assert transactional_id is not None
-        return Producer(self._wire, self._stage.cluster, transactional_id)
+        return Producer(self._wire, self._stage, transactional_id)
 
     def consumer(self, *, group: str | None, committed: bool = True) -> Any:
         if group is None:
@@ -49,13 +49,22 @@ class KafkaOn(KafkaClient):
 class Producer(clients.Producer):
     """A producer that also commits offsets of groups."""
 
-    def __init__(self, wire: clients.Wire, cluster: Cluster, name: str) -> None:
+    def __init__(self, wire: clients.Wire, stage: Stage, name: str) -> None:
         super().__init__(wire, name)
-        self._cluster = cluster
+        self._stage = stage
+        self._cluster = stage.cluster
 
     async def begin_transaction(self) -> None:
         await super().begin_transaction()
         self._cluster.authors[self._cluster.commits] = self._wire.machine.name
+
+    async def commit_transaction(self) -> None:
+        await super().commit_transaction()
+        stage, machine = self._stage, self._wire.machine
+        share = stage.scenario.frozen_commits
+        if share and stage.chance.random() < share:
+            stage.freeze(machine)
+            await machine.gate()
 
     async def send_offsets_to_transaction(
         self, offsets: Mapping[TopicPartition, int], _group: str
@@ -148,12 +157,13 @@ class Member:
         self._positions: dict[TopicPartition, int | None] = {}
         self._paused: set[TopicPartition] = set()
         self._polled: dict[TopicPartition, int] = {}
+        self.is_closed = False
         self._is_rebalancing = True
         self._nap = Nap(LONGEST)
         # What the bridge looks at when it ends a consumer, or asks for its coordinator.
         self._coordinator = self
         self._fetcher = object()
-        self._client = SimpleNamespace(close=self._closed)
+        self._client = SimpleNamespace(close=self._close)
 
     @property
     def coordinator_id(self) -> int | None:
@@ -179,8 +189,10 @@ class Member:
             self._cluster.appended.remove(self.wake)
         self._group.leave(self)
 
-    async def _closed(self) -> None:
-        """There is nothing to close."""
+    async def _close(self) -> None:
+        """End the heartbeats, whether or not the group was told."""
+        self.is_closed = True
+        asyncio.get_running_loop().call_later(SESSION, self._group.leave, self)
 
     # What the group tells
 

@@ -22,6 +22,7 @@ class Member(Protocol):
 
     machine: Machine
     partitions: frozenset[TopicPartition]
+    is_closed: bool
 
     def revoked(self) -> None:
         """Hear that a rebalance has begun."""
@@ -94,7 +95,7 @@ class Group:
         """Tell a member of the rebalance at its next heartbeat."""
         await passing(self._rng.uniform(0.0, min(HEARTBEAT, self._deaf)))
         await self._reach(member)
-        if generation != self._generation or member not in self._members:
+        if generation != self._generation or member not in self._members or member.is_closed:
             return
         member.revoked()
         self._ready.add(member)
@@ -143,7 +144,7 @@ class Group:
         await self._reach(member)
         await passing(self._rng.uniform(0.0, HEARTBEAT))
         await self._reach(member)
-        if member not in self._members and member not in self._gone:
+        if member not in self._members and member not in self._gone and not member.is_closed:
             member.revoked()
             self.join(member)
 

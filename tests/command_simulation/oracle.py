@@ -236,17 +236,18 @@ def _was_so(case: Case, order: Order, final: Found) -> bool:
 
 
 def _changed_hands(case: Case) -> set[tuple[int, str]]:
-    """Return the commands that one process announced and another one finished."""
-    moved = set()
-    authors = case.stage.cluster.authors
-    for number in range(case.stage.scenario.partitions):
-        began: dict[str, set[str]] = defaultdict(set)
-        for one in case.history[number]:
+    """Return the commands during which another process had their partition, or finished them."""
+    authors, moved = case.stage.cluster.authors, set[tuple[int, str]]()
+    for number, history in enumerate(case.history):
+        began: dict[str, str] = {}
+        for one in history:
+            author = authors[one.commit]
+            moved |= {(number, key) for key, first in began.items() if first != author}
             if one.value is None or one.value["command"] is None:
                 continue
-            began[one.key].add(authors[one.commit])
-            if len(began[one.key]) > 1:
-                moved.add((number, one.key))
+            began.setdefault(one.key, author)
+            if one.value["kind"] == "done":
+                began.pop(one.key, None)
     return moved
 
 

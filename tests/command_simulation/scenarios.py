@@ -23,12 +23,16 @@ class Scenario:
     """The policy on doubt; else strict."""
     orders: int = 10
     """Records that users put on the topic."""
+    ordering: float = 40.0
+    """How long users go on to order."""
     seconds: float = 40.0
     """How long the story goes on before everything calms down."""
     lives: float = 0.0
     """Times that a process goes in or out, on average, before it is killed; 0: it is not."""
     naps: float = 0.0
     """The same, before it is frozen for a while."""
+    frozen_commits: float = 0.0
+    """Share of transactions after which the process is frozen, before it hears of the end."""
     compaction: float = 0.0
     """Chance a second that the ledger is compacted."""
     retention: float = 0.0
@@ -102,6 +106,8 @@ SCENARIOS: dict[str, Scenario] = {
         Roads(writes={Road.FROZEN_BEFORE: 0.12, Road.FROZEN_UNDER_WAY: 0.08}),
         Chaos(replicas=2, frozen=0.03),
         naps=150.0,
+        seconds=100.0,
+        frozen_commits=0.1,
     ),
     "rebalances": Scenario(
         "three replicas, killed, frozen, and given each other's partitions",
@@ -130,12 +136,14 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "stale": Scenario(
         "reads show old pictures",
-        roads=Roads(writes=FAULTY.writes, reads=FAULTY.reads, stale=0.5),
+        roads=Roads(writes=FAULTY.writes, reads=FAULTY.reads, stale=0.5, stale_by=60.0),
+        seconds=120.0,
     ),
     "stale-resolve": Scenario(
         "the same, and requests are repeated",
-        roads=Roads(writes=FAULTY.writes, reads=FAULTY.reads, stale=0.5),
+        roads=Roads(writes=FAULTY.writes, reads=FAULTY.reads, stale=0.5, stale_by=60.0),
         resolve=True,
+        seconds=120.0,
     ),
     "meddlers": Scenario(
         "somebody else pauses, resumes and cancels",

@@ -73,7 +73,7 @@ async def _order(stage: Stage) -> None:
     rng, drafts = stage.chance, list[Draft]()
     for _ in range(stage.scenario.orders):
         if rng.random() < 0.6:
-            await passing(rng.uniform(0.0, 1.5 * stage.scenario.seconds / stage.scenario.orders))
+            await passing(rng.uniform(0.0, 1.5 * stage.scenario.ordering / stage.scenario.orders))
         stage.orders.append(_put(stage, drafts))
 
 
