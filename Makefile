@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration chaos-commands simulate mutants bench backfill audit-bench lock clean
+.PHONY: help demo test lint types unit integration chaos-commands simulate mutants simulate-commands mutants-commands bench backfill audit-bench lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -23,6 +23,7 @@ help:
 	@echo "make chaos-commands  COMMANDS=20000 of all verbs through KILLS=50, REBALANCES=20 and a bad API; POLICY=strict"
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
 	@echo "make mutants      bugs put into the source on purpose: each must be caught by a simulated world"
+	@echo "make simulate-commands, mutants-commands  the same for the command side"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
 	@echo "make audit-bench  memory of audit and repair on EVENTS=1000000 events on a real Kafka"
@@ -39,7 +40,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q tests/unit tests/simulation
+	$(BIN)/pytest -q tests/unit tests/simulation tests/command_simulation
 
 integration: $(VENV)/.dev
 	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
@@ -58,6 +59,12 @@ simulate: $(VENV)/.dev
 
 mutants: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation.mutants
+
+simulate-commands: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m command_simulation $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),5))
+
+mutants-commands: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m command_simulation.mutants
 
 bench: $(VENV)/.dev
 	for each in tests/bench/bench_*.py; do $(BIN)/python $$each || exit 1; done

@@ -56,7 +56,9 @@ class Producer(clients.Producer):
 
     async def begin_transaction(self) -> None:
         await super().begin_transaction()
-        self._cluster.authors[self._cluster.commits] = self._wire.machine.name
+        self._cluster.authors[self._cluster.commits] = self._stage.tenure(
+            self._wire.machine, int(self._name.rpartition(".")[2])
+        )
 
     async def commit_transaction(self) -> None:
         await super().commit_transaction()

@@ -21,7 +21,7 @@ _ALONE: Final = Transaction(committed=True)
 class Cluster(Brokers):
     """Brokers with `counts` of partitions by topic; `begins` is where retention has cut a log.
 
-    `authors` has the machine behind each call of a writer, `appended` is called for what users
+    `authors` has who was behind each call of a writer, `appended` is called for what users
     write. `removed` is what compaction took away.
     """
 

@@ -205,12 +205,18 @@ def _truth(case: Case) -> Iterator[str]:
         name = f"{order.verb} {order.command_id}"
         if status == "SUCCEEDED" and not effects and not _was_so(case, order, final):
             yield f"{name} is told SUCCEEDED, and was not carried out"
-        if status in NO_EFFECT and effects:
+        if status in NO_EFFECT and not _was_too_late(case, order, effects):
             yield f"{name} is told {status} ({_code(final)}), and was carried out"
         if status == "IN_DOUBT" and (problem := _undoubted(case, order, moved)) is not None:
             yield f"{name} is told IN_DOUBT, {problem}"
         if status not in {"SUCCEEDED", "IN_DOUBT", *NO_EFFECT}:
             yield f"{name} is told {status}"
+
+
+def _was_too_late(case: Case, order: Order, effects: list[Effect]) -> bool:
+    """Whether nothing was done, or only what nobody could wait for, and may be repeated."""
+    may_repeat = order.verb in SET_AGAIN or not case.is_strict(order)
+    return not effects or (may_repeat and all(map(case.is_late, effects)))
 
 
 def _undoubted(case: Case, order: Order, moved: Set[tuple[int, str]]) -> str | None:
@@ -220,7 +226,8 @@ def _undoubted(case: Case, order: Order, moved: Set[tuple[int, str]]) -> str | N
         return "though its answer was clear"
     effects = case.effects[order.mark]
     in_time = any(effect.changed and not case.is_late(effect) for effect in effects)
-    is_plain = not (stage.scenario.roads.stale or stage.meddled or order.forbidden)
+    gone = any(effect.verb == "delete_mission" for effect in stage.api.effects)
+    is_plain = not (stage.scenario.roads.stale or stage.meddled or order.forbidden or gone)
     if in_time and is_plain and order.verb != "clone_mission":
         return "though its effect could be found"
     return None
@@ -236,7 +243,7 @@ def _was_so(case: Case, order: Order, final: Found) -> bool:
 
 
 def _changed_hands(case: Case) -> set[tuple[int, str]]:
-    """Return the commands during which another process had their partition, or finished them."""
+    """Return the commands whose partition had more than one owner while they were under way."""
     authors, moved = case.stage.cluster.authors, set[tuple[int, str]]()
     for number, history in enumerate(case.history):
         began: dict[str, str] = {}

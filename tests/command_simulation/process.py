@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from aiokafka import TopicPartition
 from simulation.process import CODEC
 from simulation.virtual import Machine, MachineClock
 
@@ -21,7 +22,7 @@ from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
 from command_simulation.clients import LONGEST, KafkaOn
 from command_simulation.network import Network
-from command_simulation.stage import Stage
+from command_simulation.stage import COMMANDS, Stage
 
 engine.POLL = LONGEST  # members wake up when there is something; turns without cost time
 
@@ -116,9 +117,15 @@ class Process:
         self.commands = Commands(
             stage.settings, kafka, client, gate, Decoding.of(stage), clock, health
         )
+        stage.tenures[machine.name] = self._tenure
         self.stop = asyncio.Event()
         self._gate = stage.loop.create_task(gate.run(self.stop))
         self._work = stage.loop.create_task(self.commands.run(self.stop))
         self._work.add_done_callback(
             lambda work: None if work.cancelled() else ended(self, work.exception())
         )
+
+    def _tenure(self, number: int) -> int:
+        """Return what is other each time that a partition is taken up anew."""
+        held = self.commands._held.get(TopicPartition(COMMANDS, number))
+        return 0 if held is None else id(held.partition.journal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -61,6 +62,8 @@ class Stage:
         self.forbidden: set[str] = set()
         self.meddled: set[str] = set()
         """Runs that somebody else changed."""
+        self.tenures: dict[str, Callable[[int], int]] = {}
+        """By machine: what tells its ownership of a partition from an earlier one."""
         self.under_way = 0
         """Requests that may still be carried out."""
         self.requests = 0
@@ -109,6 +112,10 @@ class Stage:
         if machine.is_frozen and not machine.dead:
             self.tell(machine.name, "wakes up")
         machine.thaw()
+
+    def tenure(self, machine: Machine, number: int) -> str:
+        """Name a process and the time for which it owns a partition of commands."""
+        return f"{machine.name}/{self.tenures[machine.name](number)}"
 
     def calm_down(self) -> None:
         """From now on nothing happens any more, and nothing fails."""

@@ -1,0 +1,97 @@
+"""Whatever users, the API, Kafka and processes do: one final result, and one effect at most."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from simulation.playing import be_loud, be_quiet, fresh_seed
+
+from command_simulation import mutants
+from command_simulation.runner import BOOK
+from command_simulation.scenarios import SCENARIOS
+
+CORPUS = 15
+"""Seeds of each scenario that are played every time."""
+
+FRESH_SECONDS = 60.0
+"""So long seeds are played that nobody has played before."""
+
+CHEAP_BUGS = (
+    "the ledger is read to its end offset",
+    "the ledger is read uncommitted",
+    "only the low-water mark is kept",
+    "the result precedes the ledger",
+    "the ledger precedes the result",
+    "the position precedes what it speaks of",
+    "the call does not wait for the intent",
+    "outcomes are lost with their producer",
+    "a repeated EndTxn is not noticed",
+    "each owner has a transactional id of its own",
+    "the first look is believed",
+    "a start is repeated under strict",
+    "silence means that nothing was done",
+    "a 5xx is taken for a refusal",
+    "another body is not noticed",
+    "each record has a lane of its own",
+)
+"""Bugs that show soon; `make mutants-commands` has all."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Log nothing; the other tests have their logging back afterwards."""
+    before = structlog.get_config()
+    be_quiet()
+    yield
+    be_loud()
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_story_that_was_told_before_ends_well(scenario: str) -> None:
+    _, _, failures = BOOK.portion(scenario, 0, CORPUS)
+    assert not failures, "\n".join(map(str, failures))
+
+
+@pytest.mark.parametrize("bug", CHEAP_BUGS)
+def test_a_bug_is_caught(bug: str) -> None:
+    assert mutants.caught(bug, 30) is not None
+
+
+@pytest.mark.timeout(FRESH_SECONDS + 120)
+def test_fresh_stories_end_well() -> None:
+    seed = fresh_seed()
+    report = BOOK.run(list(SCENARIOS), seed, minutes=FRESH_SECONDS / 60)
+    sys.stdout.write(f"seeds from {seed} on\n{report.table()}\n")
+    assert not report.failures, "\n".join(map(str, report.failures))
+
+
+@pytest.mark.parametrize("scenario", ["rebalances"])
+def test_the_same_seed_tells_the_same_story(scenario: str) -> None:
+    told = [_told(scenario, 3, hash_seed) for hash_seed in ("1", "2", "3")]
+    assert len(told[0].splitlines()) > 30
+    assert told[0] == told[1] == told[2]
+
+
+def _told(scenario: str, seed: int, hash_seed: str) -> str:
+    """Let another process tell a story, where sets of strings have another order."""
+    command = (sys.executable, "-m", "command_simulation", "--trace")
+    done = subprocess.run(
+        [*command, "--scenario", scenario, "--seed", str(seed)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONHASHSEED": hash_seed,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.stdout
