@@ -6,58 +6,22 @@ that is no longer needed, or an attack that no longer works, shows as well.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 from support import verdict
 from support.brokers import Broker
-from support.kafka import read_topic, wait_until
+from support.kafka import leave_open, wait_until
 from support.kafka_proxy import FENCED, kafka_proxy
-from support.stage import Stage, stage
-from support.within import BridgeWithin, bridge_within
+from support.stage import stage
+from support.within import BridgeWithin, bridge_within, watch_reading
 
-from bridge.kafka.consumer import Received, read_partition
 from bridge.kafka.producer import _EndCounter
 
 real = pytest.mark.parametrize("kafka", ["real"], indirect=True)
 guarded = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
-
-
-def leave_open(scene: Stage) -> Producer:
-    """Write to the checkpoint topic in a transaction that somebody else leaves open."""
-    settings = {"bootstrap.servers": scene.broker, "transactional.id": f"{scene.prefix}.stranger"}
-    stranger = Producer(settings)
-    stranger.init_transactions(30)
-    stranger.begin_transaction()
-    stranger.produce(f"{scene.prefix}.checkpoint", key=b"stranger", value=b"", partition=0)
-    assert stranger.flush(30) == 0
-    return stranger
-
-
-def reads_checkpoint(
-    scene: Stage, monkeypatch: pytest.MonkeyPatch, *, to_its_claim: bool
-) -> asyncio.Event:
-    """Return what is set when a checkpoint is read: to the claim, or as far as readers see now."""
-    reading = asyncio.Event()
-
-    async def read(*what: Any, until: Any, timeout: float) -> AsyncIterator[Received]:
-        reading.set()
-        shown = await asyncio.to_thread(read_topic, scene.broker, f"{scene.prefix}.checkpoint")
-
-        def last(record: Received) -> bool:
-            return record.offset == shown[-1].offset
-
-        where = until if to_its_claim else last
-        async for record in read_partition(*what, until=where, timeout=timeout):
-            yield record
-
-    monkeypatch.setattr("bridge.source.takeover.read_partition", read)
-    return reading
 
 
 def has_published(bridge: BridgeWithin, count: int) -> bool:
@@ -119,8 +83,13 @@ async def test_a_transaction_that_somebody_leaves_open_hides_nothing_from_a_succ
                 scene.insert(5)
                 await wait_until(partial(has_published, first, 5 * (batch + 1)), 60)
                 if batch == 0:
-                    stranger = await asyncio.to_thread(leave_open, scene)
-        reading = reads_checkpoint(scene, monkeypatch, to_its_claim=guarded)
+                    stranger = await asyncio.to_thread(
+                        leave_open,
+                        scene.broker,
+                        f"{scene.prefix}.stranger",
+                        f"{scene.prefix}.checkpoint",
+                    )
+        reading = watch_reading(scene, "source.takeover", monkeypatch, to_its_claim=guarded)
         async with bridge_within(scene) as successor:
             await wait_until(reading.is_set, 60)
             if guarded:

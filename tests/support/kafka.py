@@ -118,6 +118,16 @@ def write_topic(address: str, topic: str, records: Sequence[Sent]) -> None:
     assert not left, f"{left} records of {topic} were not written within 60 s"
 
 
+def leave_open(address: str, transactional_id: str, topic: str, partition: int = 0) -> Producer:
+    """Write to a topic in a transaction that somebody else leaves open."""
+    stranger = Producer({"bootstrap.servers": address, "transactional.id": transactional_id})
+    stranger.init_transactions(30)
+    stranger.begin_transaction()
+    stranger.produce(topic, key=b"stranger", value=b"", partition=partition)
+    assert stranger.flush(30) == 0
+    return stranger
+
+
 def create_topics(
     address: str, partitions: Mapping[str, int], config: Mapping[str, str] | None = None
 ) -> None:

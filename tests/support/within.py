@@ -5,18 +5,22 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from bridge.app import Bridge
+import pytest
+
+from bridge.app import Bridge, Only
 from bridge.clock import Clock
 from bridge.config import load_settings
+from bridge.kafka.consumer import Received, read_partition
+from support.kafka import read_topic
 from support.stage import Stage
 
 
 class BridgeWithin:
-    """One bridge that carries events."""
+    """One bridge that carries events, or commands."""
 
-    def __init__(self, scene: Stage) -> None:
+    def __init__(self, scene: Stage, only: Only) -> None:
         settings = load_settings(None, environ=scene.env())
-        self._bridge = Bridge(settings, "events", Clock())
+        self._bridge = Bridge(settings, only, Clock())
         self._stop = asyncio.Event()
         self._running = asyncio.create_task(self._run())
 
@@ -41,10 +45,40 @@ class BridgeWithin:
 
 
 @asynccontextmanager
-async def bridge_within(scene: Stage) -> AsyncIterator[BridgeWithin]:
+async def bridge_within(scene: Stage, only: Only = "events") -> AsyncIterator[BridgeWithin]:
     """Run a bridge on a stage."""
-    bridge = BridgeWithin(scene)
+    bridge = BridgeWithin(scene, only)
     try:
         yield bridge
     finally:
         await bridge.end()
+
+
+def watch_reading(
+    scene: Stage, reader: str, monkeypatch: pytest.MonkeyPatch, *, to_its_claim: bool
+) -> asyncio.Event:
+    """Return what is set when a module reads a partition of the bridge's memory.
+
+    It reads up to its own claim as always, or only what readers of committed records see now.
+    """
+    reading = asyncio.Event()
+
+    async def read(
+        kafka: Any, topic: str, partition: int, *, until: Any, timeout: float
+    ) -> AsyncIterator[Received]:
+        reading.set()
+        shown = await asyncio.to_thread(read_topic, scene.broker, topic)
+        ends = [record.offset for record in shown if record.partition == partition]
+
+        def last(record: Received) -> bool:
+            return bool(record.offset == ends[-1])
+
+        if to_its_claim or ends:
+            where = until if to_its_claim else last
+            async for record in read_partition(
+                kafka, topic, partition, until=where, timeout=timeout
+            ):
+                yield record
+
+    monkeypatch.setattr(f"bridge.{reader}.read_partition", read)
+    return reading
