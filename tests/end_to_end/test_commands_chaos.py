@@ -24,7 +24,7 @@ from bridge.config_types import VERBS
 
 COMMANDS = int(os.environ.get("COMMANDS", "1000"))
 KILLS = int(os.environ.get("KILLS", "5"))
-REBALANCES = int(os.environ.get("REBALANCES", "2"))
+REBALANCES = int(os.environ.get("REBALANCES", "1"))
 POLICIES = [os.environ["POLICY"]] if "POLICY" in os.environ else ["strict", "resolve"]
 MEMBERS = 3
 
