@@ -40,6 +40,7 @@ def scene(
         orders.insert(0, commands.order("log_event", *ids, **logged))
         orders.append(commands.order("update_run", *ids, result_summary="Done"))
         orders.append(commands.order("create_plan", *ids, steps=PLAN))
+        orders.append(commands.order("update_step", *ids, step_id="s-2", status="completed"))
         bridge = made.run().ready()
         commands.produce(made, orders)
         commands.expect_all_done(made, bridge)
@@ -118,7 +119,7 @@ def expect_commands(scene: Stage) -> None:
     }
     assert {name: key for name, (key, _) in results.items()} == orders
     for _, result in results.values():
-        refused = result["type"] == "create_plan"
+        refused = result["type"] == "update_step"  # of a step that is not there
         assert result["status"] == ("REJECTED" if refused else "SUCCEEDED")
         assert (result["error"] is not None) == refused
         assert result["received_at"] <= result["finished_at"]
