@@ -132,7 +132,7 @@ class Bridge:
         """Ask the ops port: the status and the answer."""
         request = urllib.request.Request(self.ops + path)  # noqa: S310 - our own server
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
