@@ -67,6 +67,7 @@ class Execution:
         self._command = command
         self._verb = Verb(command.type)
         self._doubt = entry.doubt or Doubt(_AFTER_CRASH)
+        self._refusal: ApiRejected | None = None
         self._watch: Watch | None = None
         if entry.is_open:
             self._watch = Watch(journal.since, shared.settle)
@@ -189,6 +190,9 @@ class Execution:
             return KeyRefused(error)
         if isinstance(seen, Effect):
             return Settled(judgement.superfluous(self.entry, refusal, clock.now()))
+        if self.entry.doubt is not None:  # an earlier request may be why, and this an old picture
+            self._refusal = refusal
+            return Unclear(self.entry.doubt)
         return Settled(judgement.impossible(refusal, seen.state, clock.now()))
 
     def _unread(self, error: ApiError | AccessError | ApiRejected | InvalidId) -> Step:
@@ -223,7 +227,8 @@ class Execution:
 
     async def _wait(self, seen: Sight, due: float) -> Step:
         """Wait for the next look, or repeat at once what is the same when it is done twice."""
-        if isinstance(seen, Nothing) and REPEAT[self._verb] is Repeat.AT_ONCE:
+        at_once = REPEAT[self._verb] is Repeat.AT_ONCE and self._refusal is None
+        if isinstance(seen, Nothing) and at_once:
             expired = policy.expired(self._command, self._shared.clock.now())
             if expired is None and self.entry.attempts < MOST_ATTEMPTS:
                 self.entry = replace(self.entry, doubt=self._doubt)
@@ -245,6 +250,8 @@ class Execution:
             telemetry.doubt_settled(self._verb, "in_doubt")
             return Settled(judgement.in_doubt(self.entry, self._doubt, now, seen.state))
         telemetry.doubt_settled(self._verb, "absent")
+        if self._refusal is not None:
+            return Settled(judgement.impossible(self._refusal, seen.state, now))
         if self.entry.attempts >= MOST_ATTEMPTS:
             return Settled(judgement.failed(self.entry, self._doubt, now))
         await self._put(self.entry.cleared())

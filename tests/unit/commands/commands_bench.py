@@ -227,7 +227,7 @@ class Bench:
         found = [record.value for record in self.kafka.records(topic) if record.value is not None]
         return [await self.codec.decode(f"{topic}-value", value) for value in found]
 
-    async def results(self, count: int, deadline: float = 10.0) -> list[dict[str, Any]]:
+    async def results(self, count: int, deadline: float = 60.0) -> list[dict[str, Any]]:
         """Wait for so many results in all and return them."""
         await until(lambda: self._at_least(RESULTS, count), deadline)
         return await self.read(RESULTS)
@@ -293,7 +293,7 @@ class _Cable(httpx.AsyncBaseTransport):
         return await self._server.handle_async_request(request)
 
 
-async def until(condition: Callable[[], object], deadline: float = 10.0) -> None:
+async def until(condition: Callable[[], object], deadline: float = 60.0) -> None:
     """Wait for a condition on real time; fail after `deadline` seconds."""
     clock = Clock()
     end = clock.monotonic() + deadline

@@ -487,3 +487,34 @@ async def test_a_refusal_of_what_is_so_already_is_no_failure(
     result = await bench.final()
     assert result["status"] == status
     assert result["http_status"] in (404, 422)
+
+
+async def test_a_refused_repetition_is_not_rejected_on_an_old_picture(make: Make) -> None:
+    """The first cancel was carried out, which is why the second is refused; reads lag behind."""
+    bench, api = await on_whole(make)
+    lose(bench, "cancel_run", effect=True)
+    losing = api.script
+    began = bench.clock.time
+
+    def script(operation: str, request: httpx.Request) -> Any:
+        if operation == "get_run" and bench.clock.time < began + SETTLE:
+            old = api.carry_out(operation, request).json()
+            old["data"]["status"] = "running"
+            return httpx.Response(200, json=old)
+        return losing(operation, request) if losing is not None else None
+
+    api.script = script
+    bench.send(order("cancel_run"))
+    result = await bench.final()
+    assert (result["status"], result["resolved_by"]) == ("SUCCEEDED", "run")
+    assert api.done("cancel_run") == 1
+
+
+async def test_a_refused_repetition_of_what_had_no_effect_is_rejected(make: Make) -> None:
+    bench, api = await on_whole(make)
+    answers = [httpx.ReadError("reset"), refusal(409)]
+    api.script = lambda operation, _: answers.pop(0) if operation == "cancel_run" else None
+    bench.send(order("cancel_run"))
+    result = await bench.final()
+    assert (result["status"], result["http_status"]) == ("REJECTED", 409)
+    assert not answers
