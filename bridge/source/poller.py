@@ -210,9 +210,7 @@ class Poller:
             if position.hole is None:
                 position = self._measure(position, items, swept.server_time)
         if swept.complete and swept.newest is not None:
-            # By now more answers have shown the server's clock than when the pass began, and some
-            # of its windows may be older than it is.
-            newest = min(swept.newest, self._reader.server_now(), self._reader.as_of)
+            newest = min(swept.newest, self._reader.settled())
             position = replace(position, frontier=self._ahead(newest))
         items = [*items, *self._reader.strays.values()]
         await self._committer.commit_all(items, position, _proven(proof, swept), findings)

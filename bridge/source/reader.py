@@ -89,6 +89,14 @@ class Reader:
         self.as_of = FOREVER
         self.strays = {}
 
+    def settled(self) -> Micros:
+        """Return how high the frontier may be after this pass, whatever it read.
+
+        By now more answers have shown the server's clock than when the pass began, and some of its
+        windows may be older than it is.
+        """
+        return min(self.server_now(), self.as_of)
+
     def server_now(self) -> Micros:
         """Return a lower bound of what the server's clock shows now."""
         bound = self.server.bound(self._clock.monotonic())

@@ -10,7 +10,7 @@ from typing import Any
 from bridge.clock import SECOND, Micros
 from bridge.errors import ApiError
 from bridge.source import sweep
-from bridge.source.reader import Otherwise
+from bridge.source.reader import FOREVER, Otherwise
 from bridge.source.sweep import Ask, Found, Item, Swept, Window
 
 Original = Callable[..., Any]
@@ -100,7 +100,7 @@ def each_date_is_believed(original: Original) -> Original:
 
 
 def without_bound(_: Original) -> Original:
-    return lambda _self, _at: None
+    return lambda _self: FOREVER
 
 
 def stop_at_the_frontier(_: Original) -> Original:

@@ -56,6 +56,7 @@ def caught(book: Book, name: str, mutant: Mutant, seeds: int = SEEDS) -> Failure
             gc.collect()
             if problems and not book.tell(scenario, seed).problems:
                 return Failure(book.package, scenario, seed, tuple(problems))
+            gc.collect()  # see Book.portion
     return None
 
 

@@ -51,7 +51,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "newest_not_beyond",
         reading.the_newest_of_all,
         ("future",),
-        also=((ServerClock, "bound", reading.without_bound),),
+        also=((Reader, "settled", reading.without_bound),),
     ),
     "the frontier is our own clock": Mutant(
         Poller, "_ahead", reading.the_clock_is_the_frontier, ("crashes",)
@@ -78,7 +78,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         ("wrong-dates",),
         also=(
             (ServerClock, "step", lambda _: 0),
-            (ServerClock, "bound", reading.without_bound),
+            (Reader, "settled", reading.without_bound),
         ),
     ),
     "a page that failed is taken for empty": Mutant(
