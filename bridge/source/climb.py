@@ -12,18 +12,17 @@ from bridge.clock import Micros
 from bridge.source import sweep
 from bridge.source.sweep import (
     BEGINNING,
+    PATIENCE,
     SLACK,
     Ask,
     Found,
     Item,
     Link,
+    NoLinks,
     Reading,
     Swept,
     Window,
 )
-
-PATIENCE = 100
-"""After so many requests in vain a climb gives up on links, and the list is read to its end."""
 
 TRIES = 20
 """After so many windows without a link there are positions between that show nothing."""
@@ -58,10 +57,6 @@ def locate(low: Micros, largest: int, total: int) -> Reading[int]:
     return above * largest
 
 
-class _NoLinks(Exception):
-    """The list is not sorted, or its windows do not link: it cannot be climbed."""
-
-
 class _Climb:
     """The state of one climb: from the items older than `low` up to `until`."""
 
@@ -79,11 +74,11 @@ class _Climb:
         self._patience = PATIENCE
 
     def _read(self, ask: Ask) -> Reading[Window]:
-        """Read a window. Raises _NoLinks where it is not sorted, or nothing was won for long."""
+        """Read a window. Raises NoLinks where it is not sorted, or nothing was won for long."""
         self._patience -= 1
         window = yield ask
         if self._patience < 0 or not window.is_sorted:
-            raise _NoLinks
+            raise NoLinks
         return window
 
     def bottom(self, total: int) -> Reading[tuple[Window, int]]:
@@ -91,7 +86,7 @@ class _Climb:
 
         Returns it with the number of its items. A list that grows while its end is proven pushes
         items onto that next page, so the window is placed to hold few items and much room.
-        Raises _NoLinks.
+        Raises NoLinks.
         """
         start = max(0, total - self.largest // 4)
         while True:
@@ -115,7 +110,7 @@ class _Climb:
     def linked(self, offset: int) -> Reading[tuple[Window, int]]:
         """Read a window that shows an item older than `low`, or the proven end.
 
-        Returns it with the number of its items that are not older. Raises _NoLinks.
+        Returns it with the number of its items that are not older. Raises NoLinks.
         """
         if self.low == BEGINNING:
             return (yield from self.bottom(offset))
@@ -153,10 +148,10 @@ class _Climb:
 
         So it is where a server filters rows after it counted them. From an item older than `low`
         up to one that is newer, the same must stand at the same positions twice in a row.
-        Raises _NoLinks.
+        Raises NoLinks.
         """
         if self.largest <= 2 * SLACK:
-            raise _NoLinks
+            raise NoLinks
         before: list[Window] = []
         while True:
             window = yield from self._read(sweep.window_around(offset, self.largest, SLACK))
@@ -182,7 +177,7 @@ class _Climb:
     def past_ties(self, window: Window, newer: int) -> Reading[Window]:
         """Read on from a window that shows nothing newer than `low`, only items at `low`.
 
-        Returns a window that shows something newer, or is the first of the list. Raises _NoLinks.
+        Returns a window that shows something newer, or is the first of the list. Raises NoLinks.
         """
         few = self.largest // 4
         if newer < few:  # the window lies low, or what is above it shows nothing
@@ -201,7 +196,7 @@ class _Climb:
         Membership proves nothing here, as equal timestamps may be listed in another order each
         time; so the run is read by position, from its older end up, again and again.
         Returns the window above the run, which shows something newer or is the first of the list.
-        Raises _NoLinks.
+        Raises NoLinks.
         """
         seen: dict[bytes, Item] = {}
         quiet, enough = -1, QUIET
@@ -221,7 +216,7 @@ class _Climb:
             window, newer = yield from self.linked(bottom)
             if not window.ask.offset or window.items[0].at > self.low:
                 return window
-        raise _NoLinks
+        raise NoLinks
 
     def _pass(
         self, window: Window, seen: Mapping[bytes, Item]
@@ -229,7 +224,7 @@ class _Climb:
         """Read a run of items at `low` once, from its older end up.
 
         Returns the window at which the pass ended, the run's items in reversed order of the list,
-        and whether its newer end was reached. Raises _NoLinks.
+        and whether its newer end was reached. Raises NoLinks.
         """
         ties: dict[bytes, Item] = {}
         highest = window.ask.offset
@@ -251,7 +246,7 @@ class _Climb:
         """Read the window above `window`: one that shows something seen, or older than the run.
 
         None where there is no such window any more, because the list was cut down meanwhile.
-        Raises _NoLinks.
+        Raises NoLinks.
         """
         offset = window.ask.offset - 1
         while True:
@@ -297,7 +292,7 @@ def climb(
     state = _Climb(low, began, until, largest)
     try:
         yield from _up(state, total)
-    except _NoLinks:
+    except NoLinks:
         first = yield Ask(1, largest)
         return (yield from sweep.to_the_end(first, first, {}))
     links = tuple(state.links)
@@ -307,7 +302,7 @@ def climb(
 
 
 def _up(state: _Climb, total: int) -> Reading[None]:
-    """Climb from window to window. Raises _NoLinks."""
+    """Climb from window to window. Raises NoLinks."""
     offset = yield from locate(state.low, state.largest, total)
     while True:
         window, newer = yield from state.linked(offset)

@@ -13,18 +13,17 @@ from bridge.source import sweep
 from bridge.source.sweep import (
     BEGINNING,
     FORWARD_WINDOWS,
+    PATIENCE,
     SLACK,
     Ask,
     Found,
     Item,
     Link,
+    NoLinks,
     Reading,
     Swept,
     Window,
 )
-
-PATIENCE = 100
-"""After so many requests in vain a pass gives up on links, and the list is read to its end."""
 
 QUIET = 8
 """So many passes in a row over a run of equal timestamps must add nothing: it may be listed in
@@ -33,10 +32,6 @@ another order each time."""
 
 ENOUGH = 4
 """Different timestamps that it takes to tell the order of a list."""
-
-
-class _NoLinks(Exception):
-    """The list is not sorted oldest first, or its windows do not link."""
 
 
 def is_rising(items: Sequence[Item]) -> bool:
@@ -108,13 +103,13 @@ class _Rise:
         self._patience -= 1
         window = yield ask
         if self._patience < 0 or not _sorted(window):
-            raise _NoLinks
+            raise NoLinks
         return window
 
     def linked(self, offset: int) -> Reading[Window]:
         """Read a window that shows an item older than `low`, or the proven beginning of the list.
 
-        Raises _NoLinks.
+        Raises NoLinks.
         """
         step = SLACK
         while True:
@@ -134,7 +129,7 @@ class _Rise:
     def ties(self, window: Window) -> Reading[Window]:
         """Read a run of items at `low` that is longer than a window, until passes add nothing.
 
-        Returns a window that shows what follows the run, or the end. Raises _NoLinks.
+        Returns a window that shows what follows the run, or the end. Raises NoLinks.
         """
         seen: set[bytes] = set()
         quiet, start = -1, window.ask.offset
@@ -187,7 +182,7 @@ def rise(
     state = _Rise(low, began, until, largest)
     try:
         gap = yield from _up(state, total)
-    except _NoLinks:
+    except NoLinks:
         first = yield Ask(1, largest)
         return (yield from sweep.to_the_end(first, first, {}))
     bottom = state.beginning

@@ -32,6 +32,9 @@ FORWARD_WINDOWS = 8
 IDLE_WINDOWS = 2
 """So many windows without news in a forward pass: links cannot be had, so it is a backlog."""
 
+PATIENCE = 100
+"""After so many requests in vain a pass gives up on links, and the list is read to its end."""
+
 SLACK = 3
 """How many items two windows overlap at least, so that a small shift does not unlink them."""
 
@@ -148,6 +151,10 @@ class Swept:
     total: int = 0
     links: tuple[Link, ...] = ()
     bottom: Micros | None = None
+
+
+class NoLinks(Exception):
+    """The list is not sorted, or its windows do not link: it can only be read to its end."""
 
 
 T = TypeVar("T")
