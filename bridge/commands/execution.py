@@ -220,7 +220,7 @@ class Execution:
             return Later(str(error), getattr(error, "wait", None))
         except AccessError as error:
             return KeyRefused(error)
-        conclusion = watch.conclude(self._verb, seen, began)
+        conclusion = watch.conclude(seen, began)
         if isinstance(conclusion, Wait):
             return await self._wait(seen, conclusion.due)
         return await self._concluded(conclusion)

@@ -72,9 +72,9 @@ class Watch:
     settle: float
     absent_since: float | None = None
 
-    def conclude(self, verb: Verb, sight: Sight, began: float) -> Conclusion:
+    def conclude(self, sight: Sight, began: float) -> Conclusion:
         """Return what follows from a look that `began` then."""
-        if isinstance(sight, Effect) or REPEAT[verb] is Repeat.NEVER:
+        if isinstance(sight, Effect):
             return sight
         if isinstance(sight, Nothing):
             if self.absent_since is None:

@@ -170,7 +170,7 @@ def letters_are_dropped(original: Original) -> Original:
 
 def at_once(_: Original) -> Original:
     """Believe the first look."""
-    return lambda _self, _verb, sight, _began: sight
+    return lambda _self, sight, _began: sight
 
 
 def every_look_is_fresh(original: Original) -> Original:
