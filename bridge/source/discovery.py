@@ -150,7 +150,7 @@ class RunTable:
             if ended is not None and ended < state.position.counted_from:
                 return
             known = RunSummary()
-        self.status[name] = run.status
+        self.status[name] = sys.intern(run.status)
         # Interned, as few missions have all the runs.
         mission_id = sys.intern(run.mission_id)
         summary = replace(known, mission_id=mission_id, finished=ended or known.finished)

@@ -16,7 +16,7 @@ PAGES: Final = 20
 """A look-up reads so many pages of the runs list at most: it is a service, not a promise."""
 
 KNOWN: Final = 100_000
-"""Runs that are remembered, the oldest ones are forgotten first; about 140 bytes each."""
+"""Runs that are remembered, the oldest ones are forgotten first; about 60 bytes each beside the ids, which the checkpoint shares."""
 
 UNKNOWN_FOR: Final = 300.0
 """Seconds during which a run that was not found is not looked up again."""
@@ -38,7 +38,8 @@ class MissionIndex:
 
     def note(self, run: Run) -> None:
         """Take note of a run that was listed."""
-        self._missions[run.run_id] = sys.intern(run.mission_id)
+        # Interned: few missions have all the runs, and the checkpoint holds the same ids.
+        self._missions[sys.intern(run.run_id)] = sys.intern(run.mission_id)
         while len(self._missions) > KNOWN:
             del self._missions[next(iter(self._missions))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -23,9 +24,12 @@ UNDATED: Final[Micros] = 2**62
 
 
 def short_run(run_id: str) -> str:
-    """Return a run's id, or a digest of one so long that it would swell the records."""
+    """Return a run's id, or a digest of one so long that it would swell the records.
+
+    Interned, as every table of runs has the same ones.
+    """
     raw = run_id.encode("utf-8", "surrogatepass")
-    return run_id if len(raw) <= LONGEST_RUN_ID else hashlib.sha256(raw).hexdigest()
+    return sys.intern(run_id if len(raw) <= LONGEST_RUN_ID else hashlib.sha256(raw).hexdigest())
 
 
 def digest(run_id: str, event_id: str) -> bytes:
