@@ -16,7 +16,8 @@ PAGES: Final = 20
 """A look-up reads so many pages of the runs list at most: it is a service, not a promise."""
 
 KNOWN: Final = 100_000
-"""Runs that are remembered, the oldest ones are forgotten first; about 60 bytes each beside the ids, which the checkpoint shares."""
+"""Runs that are remembered, the oldest ones are forgotten first: about 60 bytes each, beside the
+ids, which the checkpoint shares."""
 
 UNKNOWN_FOR: Final = 300.0
 """Seconds during which a run that was not found is not looked up again."""
