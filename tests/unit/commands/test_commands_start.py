@@ -42,7 +42,7 @@ async def test_another_partition_count_is_refused(make: Make) -> None:
     bench.kafka.counts[COMMANDS] = 2
     bench.begin()
     with pytest.raises(StateError, match="has 2 partitions, its ledger was written for 1"):
-        await asyncio.wait_for(bench.bridge, 10)
+        await asyncio.wait_for(bench.bridge, 60)
 
 
 async def test_a_topic_that_was_created_anew_is_refused(make: Make) -> None:
@@ -56,7 +56,7 @@ async def test_a_topic_that_was_created_anew_is_refused(make: Make) -> None:
     bench.kafka.ends[AT] = 2
     bench.begin()
     with pytest.raises(StateError, match="read up to offset 5, but it ends at 2"):
-        await asyncio.wait_for(bench.bridge, 10)
+        await asyncio.wait_for(bench.bridge, 60)
 
 
 async def test_a_foreign_record_in_the_ledger_is_refused(make: Make) -> None:
@@ -64,7 +64,7 @@ async def test_a_foreign_record_in_the_ledger_is_refused(make: Make) -> None:
     bench.kafka.append(Record(STATE, 0, b"c1", b"\x00nonsense"))
     bench.begin()
     with pytest.raises(StateError, match="only the bridge may write there"):
-        await asyncio.wait_for(bench.bridge, 10)
+        await asyncio.wait_for(bench.bridge, 60)
 
 
 async def test_a_first_start_at_the_latest_skips_the_past_and_only_that(make: Make) -> None:

@@ -23,7 +23,7 @@ async def test_after_an_outage_nothing_is_opened_before_the_group_says_whose_it_
     reached, go_on = hold_call(bench)
     bench.begin()
     bench.send(start("c1"))
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), 60)
     bench.kafka.away = True
     go_on.set()
     await until(lambda: "commands" in bench.health.reasons)
@@ -41,7 +41,7 @@ async def test_a_second_owner_fences_the_first_which_stands_by(make: Make) -> No
     reached, go_on = hold_call(bench)
     first = bench.begin()
     bench.send(start("c1"))
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), 60)
     frozen, bench.process.assigned = bench.process, set()
     bench.begin()
     (result,) = await bench.results(1)
@@ -123,7 +123,7 @@ async def test_an_owner_that_comes_back_sees_what_another_did_meanwhile(make: Ma
             raise TransactionLost("no answer")
 
     bench.kafka.hook = freeze_first
-    await asyncio.wait_for(hung.wait(), 10)
+    await asyncio.wait_for(hung.wait(), 60)
     bench.api.script = None
     bench.begin()
     second = bench.process
@@ -162,10 +162,10 @@ async def test_a_call_in_flight_ends_after_another_owner_settled_its_command(mak
     bench.api.script = held
     bench.begin()
     bench.send(start("c1", one))
-    await asyncio.wait_for(called.wait(), 10)
+    await asyncio.wait_for(called.wait(), 60)
     bench.kafka.hook = freeze
     bench.send(start("c2", two))
-    await asyncio.wait_for(hung.wait(), 10)
+    await asyncio.wait_for(hung.wait(), 60)
     bench.api.script = None
     bench.begin()
     await bench.final("c1")
@@ -194,7 +194,7 @@ async def test_a_partition_that_goes_away_is_drained_and_may_come_back(make: Mak
     reached, go_on = hold_call(bench)
     bench.begin()
     bench.send(start("c1"))
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), 60)
     bench.process.assigned.clear()
     before = bench.clock.time
     await until(lambda: bench.clock.time > before + 1)

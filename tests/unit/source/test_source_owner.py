@@ -105,7 +105,7 @@ async def own(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Own]:
             await asyncio.wait(owner.tasks)
 
 
-async def until(condition: Callable[[], object], *owners: Owner, deadline: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *owners: Owner, deadline: float = 60.0) -> None:
     """Wait for a condition; what an owner raises meanwhile comes out."""
     clock = Clock()
     end = clock.monotonic() + deadline
