@@ -331,10 +331,10 @@ SCENARIOS: dict[str, Scenario] = {
         behaviour={"filter_after_limit": True},
     ),
     "half-deaf": Scenario(
-        "every other request fails, and pages come out short",
+        "three of four requests fail, and pages come out short",
         Weather(rate=0.8, late=0.1, deletions=0.02),
         behaviour={"filter_after_limit": True},
-        faults=({"kind": "status", "status": 503, "probability": 0.5},),
+        faults=({"kind": "status", "status": 503, "probability": 0.75},),
     ),
     "refused-key": Scenario(
         "the key is refused now and then",
