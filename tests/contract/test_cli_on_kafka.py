@@ -158,7 +158,10 @@ def following(on: Stage) -> Iterator[subprocess.Popen[bytes]]:
     ) as process:
         assert process.stdout is not None
         os.read(process.stdout.fileno(), 1)
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_an_interrupt_ends_following_cleanly(following: subprocess.Popen[bytes]) -> None:
