@@ -27,7 +27,7 @@ def be_quiet() -> None:
     gc.freeze()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("policy", ["strict", "resolve"])
 def test_every_way_of_three_attempts_ends_well(policy: str) -> None:
     """Two effects come only of a request that is carried out after the settle time."""
