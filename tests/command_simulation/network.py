@@ -8,7 +8,6 @@ from email.utils import formatdate
 from typing import Any, Final
 
 import httpx
-import simulation.network  # noqa: F401 - makes the parsing of URLs cheap
 from simulation.virtual import Machine, passing, wall
 
 from bridge.clock import SECOND, Micros

@@ -13,18 +13,15 @@ from simulation.process import CODEC
 from simulation.virtual import Machine, MachineClock
 
 from bridge.avro.codec import Codec
-from bridge.commands import engine
 from bridge.commands.engine import Commands
 from bridge.errors import RegistryAway
 from bridge.health import Health
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
-from command_simulation.clients import LONGEST, KafkaOn
+from command_simulation.clients import KafkaOn
 from command_simulation.network import Network
 from command_simulation.stage import COMMANDS, Stage
-
-engine.POLL = LONGEST  # members wake up when there is something; turns without cost time
 
 
 class Box(Machine):

@@ -13,8 +13,8 @@ from simulation.playing import Outcome
 from simulation.process import CODEC
 from simulation.virtual import VirtualLoop, passing, wall
 
-from bridge.commands import ledger
-from command_simulation import network
+from bridge.commands import engine, ledger
+from command_simulation import clients, network
 from command_simulation.ledgers import first_not_begun
 from command_simulation.oracle import judge
 from command_simulation.orders import DENIED, Draft, Kind, Order, garbage, spoiled
@@ -32,7 +32,11 @@ def play(scenario: Scenario, seed: int, *, trace: bool = False) -> Outcome:
     most = scenario.remembers or ledger.MOST_FINISHED
     loop = VirtualLoop()
     try:
-        with patch.object(ledger, "MOST_FINISHED", most):
+        # Members wake up when there is something: turns without only cost time.
+        with (
+            patch.object(ledger, "MOST_FINISHED", most),
+            patch.object(engine, "POLL", clients.LONGEST),
+        ):
             return loop.run_until_complete(_play(Stage(loop, scenario, seed, trace=trace)))
     finally:
         loop.close()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import structlog
-from simulation.playing import be_loud, be_quiet, fresh_seed
+from simulation.playing import fresh_seed, quietly
+from simulation.telling import told_elsewhere
 
 from command_simulation import mutants
 from command_simulation.runner import BOOK
@@ -46,11 +43,8 @@ CHEAP_BUGS = (
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     """Log nothing; the other tests have their logging back afterwards."""
-    before = structlog.get_config()
-    be_quiet()
-    yield
-    be_loud()
-    structlog.configure(**before)
+    with quietly():
+        yield
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -74,24 +68,6 @@ def test_fresh_stories_end_well() -> None:
 
 @pytest.mark.parametrize("scenario", ["rebalances"])
 def test_the_same_seed_tells_the_same_story(scenario: str) -> None:
-    told = [_told(scenario, 3, hash_seed) for hash_seed in ("1", "2", "3")]
+    told = [told_elsewhere(BOOK, scenario, 3, hash_seed=hash_seed) for hash_seed in ("1", "2", "3")]
     assert len(told[0].splitlines()) > 30
     assert told[0] == told[1] == told[2]
-
-
-def _told(scenario: str, seed: int, hash_seed: str) -> str:
-    """Let another process tell a story, where sets of strings have another order."""
-    command = (sys.executable, "-m", "command_simulation", "--trace")
-    done = subprocess.run(
-        [*command, "--scenario", scenario, "--seed", str(seed)],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-            "PYTHONHASHSEED": hash_seed,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.stdout

@@ -7,13 +7,10 @@ story, and is tried elsewhere.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Mapping
 from email.utils import formatdate, parsedate_to_datetime
 
 import httpx
-import httpx._urlparse
-import httpx._urls
 
 from bridge.dev import answers
 from bridge.missions.faults import FOREIGN, refused, translated
@@ -21,12 +18,6 @@ from bridge.missions.pacing import asked_wait
 from bridge.missions.wire import Reply
 from simulation.stage import Stage
 from simulation.virtual import Machine
-
-# For who goes through httpx: a third of what a request costs there is the parsing of its URL, which
-# is a pure function of a text.
-httpx._urls.urlparse = httpx._urlparse.urlparse = functools.lru_cache(8192)(  # type: ignore[attr-defined]
-    httpx._urlparse.urlparse
-)
 
 KEY = {"authorization": "Bearer KEY0123456789ABCDEF"}
 TIMEOUT = 30.0

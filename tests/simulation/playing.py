@@ -12,6 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Protocol
@@ -20,6 +21,7 @@ import structlog
 from support import brokers
 
 from bridge.clock import Clock
+from simulation.remembered import forget_all, remember_all
 
 PORTION = 10
 """Stories that a worker plays before it reports."""
@@ -188,16 +190,25 @@ def fresh_seed() -> int:
 
 
 def be_quiet() -> None:
-    """Log nothing, and collect garbage only between stories."""
+    """Log nothing, collect garbage only between stories, compute nothing pure twice."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
+    remember_all()
     gc.disable()
     gc.collect()
     gc.freeze()
 
 
-def be_loud() -> None:
-    """Take back what `be_quiet` did, but for structlog."""
-    logging.disable(logging.NOTSET)
-    gc.unfreeze()
-    gc.enable()
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Be quiet for a while; others have everything back afterwards."""
+    before = structlog.get_config()
+    be_quiet()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.enable()
+        forget_all()
+        logging.disable(logging.NOTSET)
+        structlog.configure(**before)

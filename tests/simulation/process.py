@@ -21,13 +21,11 @@ from bridge.source.owner import Source
 from bridge.source.publish import Layout
 from simulation.clients import KafkaOn
 from simulation.network import Network
-from simulation.remembered import remember_all
 from simulation.scenarios import Scenario
 from simulation.stage import Stage
 from simulation.virtual import START, Machine, MachineClock, seconds
 
 SETTINGS: Final = Settings()
-remember_all()
 
 NOWHERE: Final = httpx.AsyncBaseTransport()
 """Nothing of a story goes through httpx."""

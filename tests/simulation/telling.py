@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 from bridge.clock import Clock
 from simulation.playing import Book, Report, be_quiet, fresh_seed
@@ -53,6 +57,27 @@ def _trace(book: Book, names: list[str], seed: int) -> int:
         say("\n".join(outcome.problems) or "all is well")
         wrong = wrong or bool(outcome.problems)
     return 1 if wrong else 0
+
+
+def told_elsewhere(book: Book, scenario: str, seed: int, *, hash_seed: str) -> str:
+    """Let another process tell a story, where sets of strings have another order.
+
+    Raises CalledProcessError for a story that does not end well.
+    """
+    command = (sys.executable, "-m", book.package, "--trace", "--scenario", scenario)
+    done = subprocess.run(
+        [*command, "--seed", str(seed)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONHASHSEED": hash_seed,
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
 
 
 class _Progress:

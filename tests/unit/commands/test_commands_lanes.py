@@ -127,8 +127,7 @@ async def test_the_fuse_holds_over_all_partitions_and_shows(make: Make) -> None:
     await bench.results(5)
     status = bench.commands.status()
     assert len(status["partitions"]) == 6
-    assert status["starts"]["most"] == 5
-    assert 0 < status["starts"]["last_minute"] <= 5
+    assert status["starts"] == {"last_minute": 5, "most": 5}
     await until(lambda: bench.commands.status()["held"]["fuse"] == 7)
     await bench.results(12)
     assert bench.clock.time - began >= 120

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import pytest
-import structlog
 from commands_model import FIRST_ATTEMPTS, WAYS, Crash, Fate, Tally, walk
+from simulation.playing import be_quiet
 
 from bridge.commands import resolution
 from bridge.commands.model import Verb
@@ -22,12 +20,7 @@ LOST_WITHOUT_EFFECT = [
 ]
 
 
-def be_quiet() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    gc.freeze()
-
-
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("policy", ["strict", "resolve"])
 def test_every_way_of_three_attempts_ends_well(policy: str) -> None:
     """Two effects come only of a request that is carried out after the settle time."""
