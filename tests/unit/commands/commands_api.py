@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
+from commands_bench import Bench, Make, command
 from commands_world import FakeApi
 
 from bridge.clock import Clock
+from bridge.config_types import VERBS
 from bridge.dev.answers import Ending
 from bridge.dev.operations import find
 from bridge.dev.simulator import Simulator
@@ -59,3 +63,54 @@ class WholeApi(FakeApi):
     def _operation(request: httpx.Request) -> str:
         name, _, _ = find(request.method, request.url.path.split("/")[1:])
         return "probe" if name == "list_events" else name or "unknown"
+
+
+NEW = {"step_id": "s3", "description": "wait", "sequence": 3}
+ORDERS: dict[str, dict[str, Any]] = {
+    "create_mission": {"name": "m", "metadata": '{"a": 1.50}'},
+    "update_mission": {"name": "other", "metadata": '{"a": 1.50}'},
+    "delete_mission": {},
+    "clone_mission": {},
+    "start_run": {"input": '{"n": 1}'},
+    "update_run": {"status": "failed", "result_payload": '{"x": 1}'},
+    "cancel_run": {},
+    "pause_run": {},
+    "resume_run": {},
+    "log_event": {"type": "custom", "summary": "s"},
+    "create_plan": {"steps": [NEW | {"parent_step_id": None, "metadata": '{"a": 1}'}]},
+    "add_steps": {"steps": [NEW | {"parent_step_id": None, "metadata": None}]},
+    "update_step": {"step_id": "s1", "status": "completed"},
+    "link_agent": {"telnyx_agent_id": "assistant-2"},
+    "unlink_agent": {"telnyx_agent_id": "assistant-1"},
+}
+SURE = {"create_mission", "start_run", "log_event", "pause_run", "resume_run"}
+"""Verbs that are not repeated under `strict`."""
+
+
+def order(verb: str, command_id: str = "c1", **fields: Any) -> dict[str, Any]:
+    """Return a command that the world of WholeApi can carry out."""
+    on_planless = verb in ("create_plan", "resume_run")
+    run = {"run_id": WholeApi.planless} if on_planless else {}
+    return command(verb, command_id, body=ORDERS[verb], **(run | fields))
+
+
+def lose(bench: Bench, verb: str, *, effect: bool, times: int = 1) -> None:
+    """Leave the first requests of a verb without an answer, with their effect or without."""
+    lost: list[str] = []
+
+    def script(operation: str, request: httpx.Request) -> Exception | None:
+        if operation != verb or len(lost) >= times:
+            return None
+        lost.append(operation)
+        if effect:
+            bench.api.carry_out(operation, request)
+        return httpx.ReadError("reset")
+
+    bench.api.script = script
+
+
+async def on_whole(make: Make, **options: Any) -> tuple[Bench, WholeApi]:
+    bench = await make(api=WholeApi, allow=frozenset(VERBS), **options)
+    assert isinstance(bench.api, WholeApi)
+    bench.begin()
+    return bench, bench.api

@@ -2,117 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
-from commands_api import PLAN, WholeApi
-from commands_bench import RESULTS, Bench, Make, command, until
+from commands_api import NEW, PLAN, WholeApi, lose, on_whole, order
+from commands_bench import RESULTS, Make, command, until
 from commands_world import refusal
 
 from bridge.clock import SECOND
-from bridge.config_types import VERBS
 
 SETTLE = 35.0
-NEW = {"step_id": "s3", "description": "wait", "sequence": 3}
-ORDERS: dict[str, dict[str, Any]] = {
-    "create_mission": {"name": "m", "metadata": '{"a": 1.50}'},
-    "update_mission": {"name": "other", "metadata": '{"a": 1.50}'},
-    "delete_mission": {},
-    "clone_mission": {},
-    "start_run": {"input": '{"n": 1}'},
-    "update_run": {"status": "failed", "result_payload": '{"x": 1}'},
-    "cancel_run": {},
-    "pause_run": {},
-    "resume_run": {},
-    "log_event": {"type": "custom", "summary": "s"},
-    "create_plan": {"steps": [NEW | {"parent_step_id": None, "metadata": '{"a": 1}'}]},
-    "add_steps": {"steps": [NEW | {"parent_step_id": None, "metadata": None}]},
-    "update_step": {"step_id": "s1", "status": "completed"},
-    "link_agent": {"telnyx_agent_id": "assistant-2"},
-    "unlink_agent": {"telnyx_agent_id": "assistant-1"},
-}
-SURE = {"create_mission", "start_run", "log_event", "pause_run", "resume_run"}
-"""Verbs that are not repeated under `strict`."""
-
-
-def order(verb: str, command_id: str = "c1", **fields: Any) -> dict[str, Any]:
-    """Return a command that the world of WholeApi can carry out."""
-    on_planless = verb in ("create_plan", "resume_run")
-    run = {"run_id": WholeApi.planless} if on_planless else {}
-    return command(verb, command_id, body=ORDERS[verb], **(run | fields))
-
-
-def lose(bench: Bench, verb: str, *, effect: bool, times: int = 1) -> None:
-    """Leave the first requests of a verb without an answer, with their effect or without."""
-    lost: list[str] = []
-
-    def script(operation: str, request: httpx.Request) -> Exception | None:
-        if operation != verb or len(lost) >= times:
-            return None
-        lost.append(operation)
-        if effect:
-            bench.api.carry_out(operation, request)
-        return httpx.ReadError("reset")
-
-    bench.api.script = script
-
-
-async def on_whole(make: Make, **options: Any) -> tuple[Bench, WholeApi]:
-    bench = await make(api=WholeApi, allow=frozenset(VERBS), **options)
-    assert isinstance(bench.api, WholeApi)
-    bench.begin()
-    return bench, bench.api
-
-
-@pytest.mark.parametrize("verb", VERBS)
-async def test_each_verb_is_carried_out(make: Make, verb: str) -> None:
-    bench, api = await on_whole(make)
-    bench.send(order(verb))
-    (result,) = await bench.results(1)
-    assert (result["status"], result["final"], result["error"]) == ("SUCCEEDED", True, None)
-    assert result["attempts"] == 1
-    assert api.done(verb) == 1
-    if verb in ("create_mission", "clone_mission"):
-        assert result["mission_id"] in result["response"]
-        assert result["mission_id"] != api.mission
-
-
-@pytest.mark.parametrize("verb", VERBS)
-async def test_an_effect_whose_answer_was_lost_is_found(make: Make, verb: str) -> None:
-    bench, api = await on_whole(make)
-    lose(bench, verb, effect=True)
-    bench.send(order(verb))
-    result = await bench.final()
-    assert api.done(verb) == 1
-    assert len(await bench.read(RESULTS)) == (2 if verb == "clone_mission" else 1)
-    if verb == "clone_mission":
-        assert result["status"] == "IN_DOUBT"
-        assert "carries no mark" in result["error"]["message"]
-    else:
-        assert (result["status"], result["error"]) == ("SUCCEEDED", None)
-        assert result["resolved_by"]
-        assert result["attempts"] == 1
-
-
-@pytest.mark.parametrize("policy", ["strict", "resolve"])
-@pytest.mark.parametrize("verb", VERBS)
-async def test_a_request_that_was_lost_is_repeated_where_that_is_safe_or_wanted(
-    make: Make, verb: str, policy: str
-) -> None:
-    bench, api = await on_whole(make, on_doubt=policy)
-    lose(bench, verb, effect=False)
-    bench.send(order(verb))
-    result = await bench.final()
-    told = [r["status"] for r in await bench.read(RESULTS) if not r["final"]]
-    gives_up = verb == "clone_mission" or (verb in SURE and policy == "strict")
-    assert result["status"] == ("IN_DOUBT" if gives_up else "SUCCEEDED")
-    assert api.done(verb) == (0 if gives_up else 1)
-    assert result["attempts"] == (1 if gives_up else 2)
-    at_once = verb in ("cancel_run", "delete_mission")
-    assert told == ([] if at_once else ["IN_DOUBT"])
 
 
 async def test_a_command_may_be_stricter_than_the_bridge(make: Make) -> None:
@@ -458,65 +359,3 @@ async def test_sigterm_leaves_a_doubt_to_the_next_start(make: Make) -> None:
     bench.begin()
     await bench.final()
     assert told(await bench.read(RESULTS)) == [("IN_DOUBT", False), ("IN_DOUBT", True)]
-
-
-def _unlink(api: WholeApi) -> None:
-    run = api.simulator.world.run(api.mission, api.run)
-    api.simulator.world.unlink_agent(run, "assistant-1")
-
-
-def _delete(api: WholeApi) -> None:
-    world = api.simulator.world
-    world.delete_mission(world.mission(api.mission), 0)
-
-
-REFUSED: list[tuple[str, Callable[[WholeApi], None], str]] = [
-    ("link_agent", lambda _: None, "REJECTED"),
-    ("unlink_agent", _unlink, "ALREADY_DONE"),
-    ("delete_mission", _delete, "ALREADY_DONE"),
-]
-
-
-@pytest.mark.parametrize(("verb", "before", "status"), REFUSED)
-async def test_a_refusal_of_what_is_so_already_is_no_failure(
-    make: Make, verb: str, before: Callable[[WholeApi], None], status: str
-) -> None:
-    bench, api = await on_whole(make)
-    before(api)
-    if verb == "link_agent":
-        api.script = lambda operation, _: refusal(422) if operation == verb else None
-    bench.send(order(verb))
-    result = await bench.final()
-    assert result["status"] == status
-    assert result["http_status"] in (404, 422)
-
-
-async def test_a_refused_repetition_is_not_rejected_on_an_old_picture(make: Make) -> None:
-    """The first cancel was carried out, which is why the second is refused; reads lag behind."""
-    bench, api = await on_whole(make)
-    lose(bench, "cancel_run", effect=True)
-    losing = api.script
-    began = bench.clock.time
-
-    def script(operation: str, request: httpx.Request) -> Any:
-        if operation == "get_run" and bench.clock.time < began + SETTLE:
-            old = api.carry_out(operation, request).json()
-            old["data"]["status"] = "running"
-            return httpx.Response(200, json=old)
-        return losing(operation, request) if losing is not None else None
-
-    api.script = script
-    bench.send(order("cancel_run"))
-    result = await bench.final()
-    assert (result["status"], result["resolved_by"]) == ("SUCCEEDED", "run")
-    assert api.done("cancel_run") == 1
-
-
-async def test_a_refused_repetition_of_what_had_no_effect_is_rejected(make: Make) -> None:
-    bench, api = await on_whole(make)
-    answers = [httpx.ReadError("reset"), refusal(409)]
-    api.script = lambda operation, _: answers.pop(0) if operation == "cancel_run" else None
-    bench.send(order("cancel_run"))
-    result = await bench.final()
-    assert (result["status"], result["http_status"]) == ("REJECTED", 409)
-    assert not answers
