@@ -294,12 +294,18 @@ class _Cable(httpx.AsyncBaseTransport):
 
 
 async def until(condition: Callable[[], object], deadline: float = 60.0) -> None:
-    """Wait for a condition on real time; fail after `deadline` seconds."""
+    """Wait for a condition, at the very time when it is met; fail after `deadline` real seconds."""
     clock = Clock()
     end = clock.monotonic() + deadline
     while not condition():
         assert clock.monotonic() < end, f"not within {deadline} s"
-        await clock.sleep(0.002)
+        met = asyncio.get_running_loop().create_future()
+        SimulatedClock.watched[met] = condition
+        try:
+            # What happens outside of simulated time is looked at now and then.
+            await asyncio.wait({met}, timeout=0.002)
+        finally:
+            del SimulatedClock.watched[met]
 
 
 def missions(count: int) -> list[str]:

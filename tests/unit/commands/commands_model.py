@@ -9,6 +9,7 @@ tell apart.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -324,5 +325,6 @@ async def _walk(policy: str, first: list[tuple[int, int]]) -> Tally:
     while decided is not None and decided[: len(first)] == first:
         path = Path(decided)
         tally.add(await asyncio.wait_for(ModelBench(path, policy).go(), 60), policy)
+        gc.collect()  # tasks of a path that is over make those of the next one slow to find
         decided = path.after()
     return tally

@@ -8,7 +8,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -21,7 +21,12 @@ BEGAN: Micros = 1_772_000_000 * SECOND
 
 
 class SimulatedClock(Clock):
-    """Time that stands still while anything can go on, then leaps to whoever wakes next."""
+    """Time that stands still while anything can go on, then leaps to whoever wakes next.
+
+    `watched` are conditions that tests wait for: it does not leap past one that is met.
+    """
+
+    watched: ClassVar[dict[asyncio.Future[None], Callable[[], object]]] = {}
 
     def __init__(self) -> None:
         self.time = 1_000.0
@@ -58,11 +63,18 @@ class SimulatedClock(Clock):
         ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
         while self._sleepers:
             await super().sleep(0)
-            if not ready:
+            if not (ready or self._is_met()):
                 when, _, wake = heapq.heappop(self._sleepers)
                 if not wake.done():
                     self.time = max(self.time, when)
                     wake.set_result(None)
+
+    def _is_met(self) -> bool:
+        """Wake whoever waits for what is so now; true if anybody does."""
+        met = [wake for wake, condition in self.watched.items() if not wake.done() and condition()]
+        for wake in met:
+            wake.set_result(None)
+        return bool(met)
 
 
 class SimulatedBudget(RateBudget):

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 from commands_model import FIRST_ATTEMPTS, WAYS, Crash, Fate, Tally, walk
-from simulation.playing import be_quiet
+from simulation.playing import be_quiet, quietly
 
 from bridge.commands import resolution
 from bridge.commands.model import Verb
@@ -36,4 +36,6 @@ def test_every_way_of_three_attempts_ends_well(policy: str) -> None:
 
 def test_a_start_that_is_repeated_too_early_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(resolution.REPEAT, Verb.START_RUN, resolution.Repeat.AT_ONCE)
-    assert any("2 effects" in problem for problem in walk("resolve", LOST_WITHOUT_EFFECT).problems)
+    with quietly():
+        tally = walk("resolve", LOST_WITHOUT_EFFECT)
+    assert any("2 effects" in problem for problem in tally.problems)
