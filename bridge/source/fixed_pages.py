@@ -1,8 +1,9 @@
 """Windows of any offset over a server that gives pages of its own size only. Pure.
 
 Such pages never overlap, so no window could show anything beyond the one before. Two neighbours
-A and B are whole when B shows an item of A (arrivals pushed it down), or when A, read once more,
-is what it was.
+A and B are whole when B shows an item of A (arrivals pushed it down), or when both, read once more,
+are what they were. A alone would not do: a deletion may pull an item from B into A just before B is
+read, and an arrival push it back.
 """
 
 from __future__ import annotations
@@ -50,10 +51,14 @@ def _window(ask: Ask, size: int) -> Reading[Window]:
         if joined is not None:
             return _cut(ask, joined, above)
         again = yield Ask(first, size)
-        if [one.digest for one in again.items] == [one.digest for one in above.items]:
+        if _alike(again, above) and _alike((yield Ask(last, size)), below):
             return _cut(ask, [*above.items, *below.items], above)
         above = again
     return _cut(ask, (), above)
+
+
+def _alike(one: Window, other: Window) -> bool:
+    return [item.digest for item in one.items] == [item.digest for item in other.items]
 
 
 def _joined(above: Sequence[Item], below: Sequence[Item]) -> list[Item] | None:

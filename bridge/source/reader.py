@@ -93,9 +93,11 @@ class Reader:
         """Return how high the frontier may be after this pass, whatever it read.
 
         By now more answers have shown the server's clock than when the pass began, and some of its
-        windows may be older than it is.
+        windows may be older than it is. The first answers that a process gets may all be from a
+        machine whose clock is ahead: a frontier that is too low costs requests, one that is too
+        high costs events, so of the server's clock and ours the one that is behind counts.
         """
-        return min(self.server_now(), self.as_of)
+        return min(self.server_now(), self._clock.now(), self.as_of)
 
     def server_now(self) -> Micros:
         """Return a lower bound of what the server's clock shows now."""

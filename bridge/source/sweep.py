@@ -4,7 +4,7 @@ The feed is a list without cursor: offsets shift while it is read, because event
 deleted between two requests. What makes a pass sound is the link rule: in a list sorted by time
 nothing can hide between two windows if the later one shows an item strictly beyond the boundary of
 the earlier one. So windows are made to overlap, an unlinked window is never used, and the end of
-the feed is only believed when the next page is empty twice.
+the feed is only believed when the next page is empty twice, and nothing moved meanwhile.
 
 A pass is a generator. It yields `Ask` and is sent a `Window`; it yields `Found` and is sent
 nothing. Whoever drives it does the I/O. Words used here:
@@ -273,7 +273,10 @@ def _next_below(window: Window, largest: int, back: int) -> Reading[tuple[Window
 
 
 def is_end(before: Window) -> Reading[bool]:
-    """Ask for the page after `before` twice: only an empty answer both times is the end.
+    """Ask for the page after `before`, for `before` again, and for the page after it again.
+
+    It is the end if both answers are empty and nothing of `before` moved in between: a deletion
+    pulls the rest of the list up, out of the next page, into what was read already.
 
     A server that filters rows after it counted them has empty pages in the middle. So where a
     total speaks of more, ever later pages up to the last one must be empty as well; a total that
@@ -282,12 +285,24 @@ def is_end(before: Window) -> Reading[bool]:
     ask = before.ask
     window = yield Ask(ask.page + 1, ask.size)
     if not window.items:
+        again = yield ask
+        if _settled(again, before) != _settled(before, before):
+            return False
         window = yield Ask(ask.page + 1, ask.size)
     page, step, last = ask.page + 1, 1, -(-max(window.total, before.total) // ask.size)
     while not window.items and page < last:
         page, step = min(page + step, last), 2 * step
         window = yield Ask(page, ask.size)
     return not window.items
+
+
+def _settled(window: Window, like: Window) -> set[bytes]:
+    """Name what arrivals alone do not change in a window like `like`: all but what is newest."""
+    times = sorted({item.at for item in like.items})
+    if not times:
+        return {item.digest for item in window.items}
+    below = times[-1] if len(times) > 1 else times[0] + 1
+    return {item.digest for item in window.items if item.at < below}
 
 
 def to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Reading[Swept]:

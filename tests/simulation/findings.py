@@ -18,4 +18,8 @@ FINDINGS: Final[tuple[tuple[str, int], ...]] = (
     ("clock-leaps", 24),
     # The same: a round of audits forgot its runs when the list of runs was read again.
     ("clock-leaps", 1053),
+    # The only answer so far told of a time a minute ahead, and the frontier followed it.
+    ("wrong-dates", 23778675),
+    # The end of the list was pulled up into the last window while its end was being proven.
+    ("storm", 23778592),
 )

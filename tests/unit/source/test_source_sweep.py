@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -14,6 +15,7 @@ from bridge.source.sweep import (
     FORWARD_WINDOWS,
     SLACK,
     Ask,
+    Window,
     newest_not_beyond,
     oldest_first,
     window_around,
@@ -127,10 +129,37 @@ def test_a_run_of_ties_longer_than_a_window_is_a_backlog() -> None:
     assert not swept.complete
 
 
-def test_the_end_counts_only_if_the_next_page_is_empty_twice() -> None:
+def test_the_end_counts_only_if_the_next_page_is_empty_twice_and_nothing_moved() -> None:
     listing = Listing(newest_first(30))
     assert listing.forward(BEGINNING, 50).complete
-    assert [ask.page for ask in listing.asked] == [1, 2, 2]
+    assert [ask.page for ask in listing.asked] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("came", [0, 1, 2])
+def test_a_deletion_does_not_pull_the_end_out_of_sight(came: int) -> None:
+    """What moves up, out of the next page before that is read, is found all the same."""
+    listing = Listing(newest_first(12))
+    whole = listing.answer
+
+    def with_a_hole(ask: Ask) -> Window:
+        if ask.page == 2 and len(listing.asked) == 1:
+            del listing.rows[3:5]
+        if len(listing.asked) == 2:
+            listing.rows[:0] = [item(100 + n) for n in reversed(range(came))]
+        window = whole(ask)
+        return replace(window, items=[one for one in window.items if one.at != 5], total=0)
+
+    listing.answer = with_a_hole  # type: ignore[method-assign]
+    swept = listing.forward(BEGINNING, 10)
+    assert swept.complete or swept.backlog
+    assert swept.backlog or {0, 1} <= set(numbers(swept.items))
+
+
+def test_arrivals_do_not_keep_the_end_from_being_proven() -> None:
+    listing = Listing(newest_first(30))
+    listing.between = lambda ask: listing.rows.insert(0, item(100 + len(listing.asked)))
+    assert listing.forward(BEGINNING, 50).complete
+    assert len(listing.asked) == 4
 
 
 def test_a_short_page_is_only_a_page() -> None:
