@@ -161,8 +161,14 @@ class _Rise:
         yield Found(_in_time(items), self.low, self.newest, self.taken())
 
     def at_end(self, window: Window) -> Reading[bool]:
-        """Whether nothing follows `window`: the next page is empty, twice."""
-        return len(window.items) < window.ask.size and (yield from sweep.is_end(window))
+        """Whether nothing follows `window`: the next page is empty, twice.
+
+        What a deletion pulls out of sight here is newer than the frontier will be: the next pass
+        reads it.
+        """
+        if len(window.items) == window.ask.size or not (yield from sweep.is_last(window)):
+            return False
+        return (yield from sweep.is_last(window))
 
     def taken(self) -> tuple[Link, ...]:
         """Return the windows used since this was asked last."""

@@ -277,6 +277,19 @@ def is_end(before: Window) -> Reading[bool]:
 
     It is the end if both answers are empty and nothing of `before` moved in between: a deletion
     pulls the rest of the list up, out of the next page, into what was read already.
+    """
+    ask = before.ask
+    window = yield Ask(ask.page + 1, ask.size)
+    if window.items:
+        return False
+    again = yield ask
+    if _settled(again, before) != _settled(before, before):
+        return False
+    return (yield from is_last(before))
+
+
+def is_last(before: Window) -> Reading[bool]:
+    """Ask for the page after `before`; only an empty answer may mean that it was the last one.
 
     A server that filters rows after it counted them has empty pages in the middle. So where a
     total speaks of more, ever later pages up to the last one must be empty as well; a total that
@@ -284,11 +297,6 @@ def is_end(before: Window) -> Reading[bool]:
     """
     ask = before.ask
     window = yield Ask(ask.page + 1, ask.size)
-    if not window.items:
-        again = yield ask
-        if _settled(again, before) != _settled(before, before):
-            return False
-        window = yield Ask(ask.page + 1, ask.size)
     page, step, last = ask.page + 1, 1, -(-max(window.total, before.total) // ask.size)
     while not window.items and page < last:
         page, step = min(page + step, last), 2 * step
@@ -297,12 +305,11 @@ def is_end(before: Window) -> Reading[bool]:
 
 
 def _settled(window: Window, like: Window) -> set[bytes]:
-    """Name what arrivals alone do not change in a window like `like`: all but what is newest."""
-    times = sorted({item.at for item in like.items})
-    if not times:
+    """Name what neither arrivals nor ties change in a window like `like`: all but the newest."""
+    if not like.items:
         return {item.digest for item in window.items}
-    below = times[-1] if len(times) > 1 else times[0] + 1
-    return {item.digest for item in window.items if item.at < below}
+    newest = max(item.at for item in like.items)
+    return {item.digest for item in window.items if item.at < newest}
 
 
 def to_the_end(first: Window, window: Window, found: dict[bytes, Item]) -> Reading[Swept]:
