@@ -49,6 +49,15 @@ def everything_is_visible(original: Original) -> Original:
     return lambda self, *, group, committed=True: original(self, group=group, committed=False)
 
 
+def only_committed_is_visible(original: Original) -> Original:
+    return lambda self, *, group, committed=True: original(self, group=group, committed=True)
+
+
+def held_only_as_a_whole(original: Original) -> Original:
+    """Take notice of brakes on everything alone."""
+    return lambda self, _verb, _mission: bool(original(self, "", None))
+
+
 def from_the_start(original: Original) -> Original:
     """Begin to read where the log begins, whatever the ledger says."""
 

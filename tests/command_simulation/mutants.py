@@ -11,6 +11,7 @@ from simulation.catching import Mutant
 from simulation.playing import Failure
 
 from bridge.commands import execution, judgement, ledger, policy, reader, sight
+from bridge.commands.brake import Brakes
 from bridge.commands.execution import Execution
 from bridge.commands.journal import Journal
 from bridge.commands.ledger import Ledger, Position
@@ -33,6 +34,12 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "the ledger is read uncommitted": Mutant(
         KafkaOn, "consumer", bugs.everything_is_visible, ("commits",)
+    ),
+    "brakes are hidden by open transactions": Mutant(
+        KafkaOn, "consumer", bugs.only_committed_is_visible, ("brakes",)
+    ),
+    "only brakes on everything hold": Mutant(
+        Brakes, "holds", bugs.held_only_as_a_whole, ("brakes",)
     ),
     "reading begins at the start of the log": Mutant(
         Reader, "read", bugs.from_the_start, ("killed",)

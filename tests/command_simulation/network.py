@@ -46,13 +46,9 @@ class Network(httpx.AsyncBaseTransport):
             machine.die()
         elif road is Road.FROZEN_BEFORE:
             stage.freeze(machine)
-        await machine.gate()
-        if stage.api_away or road is Road.REFUSED:
-            raise httpx.ConnectError("refused")
-        if trace is not None:
-            await trace("http11.send_request_headers.started", None)
-        stage.tell(machine.name, f"asks {errand.name}: {road.value}")
-        answer = errand.send()
+        # What is ready to be written when a frozen process wakes up is written before it looks at
+        # its timers, so no time-out keeps it.
+        answer = await asyncio.shield(self._sent(errand, trace))
         if road is Road.KILLED_UNDER_WAY:
             machine.die()
         elif road is Road.FROZEN_UNDER_WAY:
@@ -63,6 +59,16 @@ class Network(httpx.AsyncBaseTransport):
             machine.die()
         await machine.gate()
         return response
+
+    async def _sent(self, errand: _Errand, trace: Any) -> asyncio.Future[httpx.Response]:
+        stage, machine, road = self._stage, self._machine, errand.road
+        await machine.gate()
+        if stage.api_away or road is Road.REFUSED:
+            raise httpx.ConnectError("refused")
+        if trace is not None:
+            await trace("http11.send_request_headers.started", None)
+        stage.tell(machine.name, f"asks {errand.name}: {road.value}")
+        return errand.send()
 
     def _count(self) -> None:
         self._stage.requests += 1

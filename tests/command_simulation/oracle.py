@@ -65,6 +65,7 @@ def judge(stage: Stage) -> Verdict:
         *_effects(case),
         *_truth(case),
         *_order(case),
+        *_held_back(case),
         *_positions(case),
         *_torn(stage),
     ]
@@ -149,7 +150,9 @@ def _misanswered(case: Case, order: Order) -> str | None:
     early = [one for one in results if not _is_final(one)]
     if case.letters[order.place]:
         return "has a dead letter"
-    if len(finals) != 1 or len(early) > 1 or any(_status(one) != "IN_DOUBT" for one in early):
+    authors = [case.stage.cluster.authors[one.commit] for one in early]
+    told_again = len(authors) > len(set(authors))
+    if len(finals) != 1 or told_again or any(_status(one) != "IN_DOUBT" for one in early):
         return f"has results {case.told(order)}, {len(finals)} of them final"
     if early and early[0].commit > finals[0].commit:
         return "is in doubt after its final result"
@@ -248,6 +251,8 @@ def _changed_hands(case: Case) -> set[tuple[int, str]]:
     for number, history in enumerate(case.history):
         began: dict[str, str] = {}
         for one in history:
+            if not one.commit:  # a brake: nobody's transaction
+                continue
             author = authors[one.commit]
             moved |= {(number, key) for key, first in began.items() if first != author}
             if one.value is None or one.value["command"] is None:
@@ -272,6 +277,15 @@ def _order(case: Case) -> Iterator[str]:
                 yield f"{order.verb} {order.command_id} was carried out before {who}"
             if times:
                 last, who = max(last, min(times)), order.command_id
+
+
+def _held_back(case: Case) -> Iterator[str]:
+    """No request leaves while its command is held back."""
+    for order in case.first().values():
+        for effect in case.effects[order.mark]:
+            brakes = case.stage.brakes
+            if any(one.holds(order.verb, order.mission_id, effect.sent) for one in brakes):
+                yield f"{order.verb} {order.command_id} left while it was held back"
 
 
 def _positions(case: Case) -> Iterator[str]:

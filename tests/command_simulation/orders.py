@@ -91,6 +91,7 @@ class Order:
     key: bytes | None
     command_id: str = ""
     verb: str = ""
+    mission_id: str | None = None
     mark: str = ""
     strict: bool = False
     forbidden: bool = False

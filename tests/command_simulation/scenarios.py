@@ -31,6 +31,8 @@ class Scenario:
     """Times that a process goes in or out, on average, before it is killed; 0: it is not."""
     naps: float = 0.0
     """The same, before it is frozen for a while."""
+    freezes: tuple[float, ...] = (1.0, 6.0, 12.0, 20.0, 50.0)
+    """How long it is frozen: one of these."""
     frozen_commits: float = 0.0
     """Share of transactions after which the process is frozen, before it hears of the end."""
     compaction: float = 0.0
@@ -39,6 +41,8 @@ class Scenario:
     """Chance a second that retention removes what was read of the commands."""
     registry_away: float = 0.0
     """Chance a second that the schema registry is away, for a while."""
+    brakes: float = 0.0
+    """Chance a second that somebody holds commands back, for a while."""
     remembers: int | None = None
     """Finished commands that a ledger remembers; None: as many as the bridge does."""
     partitions: int = 2
@@ -103,10 +107,11 @@ SCENARIOS: dict[str, Scenario] = {
     "zombies": Scenario(
         "owners freeze, others take over, and they wake up",
         Mix(verbs={"start_run": 3.0, "log_event": 2.0, "update_run": 1.0, "pause_run": 1.0}),
-        Roads(writes={Road.FROZEN_BEFORE: 0.12, Road.FROZEN_UNDER_WAY: 0.08}),
-        Chaos(replicas=2, frozen=0.03),
-        naps=150.0,
-        seconds=100.0,
+        Roads(writes={Road.FROZEN_BEFORE: 0.15, Road.FROZEN_UNDER_WAY: 0.08}),
+        Chaos(replicas=3, frozen=0.01),
+        naps=300.0,
+        freezes=(6.0, 20.0, 50.0, 200.0),
+        seconds=250.0,
         frozen_commits=0.1,
     ),
     "rebalances": Scenario(
@@ -182,6 +187,26 @@ SCENARIOS: dict[str, Scenario] = {
         compaction=0.2,
         lives=150.0,
         remembers=2,
+    ),
+    "brakes": Scenario(
+        "people hold commands back, and let them go",
+        USERS,
+        Roads(writes={**FAULTY.writes, Road.LATE: 0.05}),
+        Chaos(killed=0.03, doubtful=0.03, replicas=2, handed_over=0.05, foreign=0.05),
+        brakes=0.08,
+        compaction=0.1,
+        lives=300.0,
+    ),
+    "forgetful": Scenario(
+        "the API does not know the keys of logged events again",
+        Mix(verbs={"log_event": 3.0, "start_run": 1.0}),
+        Roads(writes={**FAULTY.writes, **DEADLY.writes, Road.LATE: 0.1}, forgets_keys=True),
+    ),
+    "forgetful-resolve": Scenario(
+        "the same, and requests are repeated",
+        Mix(verbs={"log_event": 3.0, "start_run": 1.0}, strict=0.2),
+        Roads(writes={**FAULTY.writes, **DEADLY.writes, Road.LATE: 0.1}, forgets_keys=True),
+        resolve=True,
     ),
     "housekeeping": Scenario(
         "the ledger is compacted, commands in progress expire from their topic",

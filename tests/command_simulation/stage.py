@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -12,6 +13,7 @@ from simulation.virtual import START, Machine, VirtualLoop, wall
 from simulation.weather import at_text
 
 from bridge.clock import SECOND
+from bridge.commands.brake import Scope
 from bridge.config import ApiSettings, CommandSettings, Settings
 from command_simulation.api import Api
 from command_simulation.cluster import Cluster
@@ -24,8 +26,25 @@ COMMANDS: Final = "missions.commands"
 STATE: Final = "missions.command-state"
 RESULTS: Final = "missions.command-results"
 LETTERS: Final = "missions.commands.dlq"
+NOTICED: Final = 2.0
+"""Seconds after which every bridge that runs has noticed a brake."""
 MISSIONS: Final = 2
 RUNS: Final = 3
+
+
+@dataclass(slots=True)
+class Pulled:
+    """A brake that somebody set; times on the loop's clock."""
+
+    scope: Scope
+    since: float
+    until: float | None = None
+
+    def holds(self, verb: str, mission: str | None, at: float) -> bool:
+        """Whether no request of such a command may leave at a time."""
+        scope, noticed = self.scope, self.since + NOTICED
+        here = scope.verb in {None, verb} and scope.mission_id in {None, mission}
+        return here and noticed < at and (self.until is None or at < self.until)
 
 
 class Stage:
@@ -51,8 +70,11 @@ class Stage:
         self.settings = settings_of(scenario)
         self.api = Api()
         self.api.knows_keys = not scenario.roads.forgets_keys
+        self.missions: list[str] = []
+        """Those that are there from the beginning."""
         for _ in range(MISSIONS):
             mission = self.api.add_mission(START - 3600 * SECOND)
+            self.missions.append(mission["mission_id"])
             for _ in range(RUNS):
                 self.api.add_run(START - 3600 * SECOND, mission["mission_id"])
         self.users = Users(scenario.mix, self.api, Random(f"{seed}/users"), count)
@@ -60,6 +82,7 @@ class Stage:
         self.unclear: set[str] = set()
         """Marks of requests of which nobody could know what became of them."""
         self.forbidden: set[str] = set()
+        self.brakes: list[Pulled] = []
         self.meddled: set[str] = set()
         """Runs that somebody else changed."""
         self.tenures: dict[str, Callable[[int], int]] = {}
@@ -97,7 +120,7 @@ class Stage:
         """Stop a machine for a while; the group may put it out."""
         if machine.is_frozen or machine.dead or self.is_calm:
             return
-        seconds = self.chance.choice((1.0, 6.0, 12.0, 20.0, 50.0))
+        seconds = self.chance.choice(self.scenario.freezes)
         self.tell(machine.name, f"freezes for {seconds:g} s")
         machine.freeze()
         if seconds > SESSION:

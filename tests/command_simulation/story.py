@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from unittest.mock import patch
 
 from aiokafka import TopicPartition
@@ -14,13 +13,13 @@ from simulation.process import CODEC
 from simulation.virtual import VirtualLoop, passing, wall
 
 from bridge.commands import engine, ledger
-from command_simulation import clients, network
-from command_simulation.ledgers import first_not_begun
+from command_simulation import clients
+from command_simulation.meddling import meddle
 from command_simulation.oracle import judge
 from command_simulation.orders import DENIED, Draft, Kind, Order, garbage, spoiled
 from command_simulation.replicas import Replicas
 from command_simulation.scenarios import Scenario
-from command_simulation.stage import COMMANDS, STATE, Stage
+from command_simulation.stage import COMMANDS, Stage
 
 PATIENCE: Final = 3000.0
 """Seconds after which a calm story must have settled."""
@@ -46,7 +45,7 @@ async def _play(stage: Stage) -> Outcome:
     """Let things happen, calm down, wait until all is settled, and judge."""
     replicas = Replicas(stage)
     replicas.start()
-    works = (_order(stage), _meddle(stage, replicas), _end(stage, replicas))
+    works = (_order(stage), meddle(stage, replicas), _end(stage, replicas))
     tasks = [stage.loop.create_task(work) for work in works]
     await stage.over
     for task in tasks:
@@ -114,87 +113,11 @@ def _put(stage: Stage, drafts: list[Draft]) -> Order:
         key=key,
         command_id=command_id,
         verb=verb,
+        mission_id=draft.command["mission_id"],
         mark=draft.mark,
         strict=draft.command["on_doubt"] == "strict",
         forbidden=forbidden,
     )
-
-
-async def _meddle(stage: Stage, replicas: Replicas) -> None:
-    """Freeze, hand over and cut off, by chance, until it is calm."""
-    scenario, rng = stage.scenario, stage.chance
-    chaos, roads = scenario.chaos, scenario.roads
-
-    def away(name: str, *seconds: float) -> Callable[[], Any]:
-        return lambda: stage.loop.create_task(network.outage(stage, name, rng.choice(seconds)))
-
-    kinds: dict[Callable[[], Any], float] = {
-        replicas.freeze_one: chaos.frozen,
-        stage.group.rebalance: chaos.handed_over,
-        lambda: _cut_off_kafka(stage, rng.choice((3.0, 20.0, 100.0))): chaos.kafka_away,
-        away("api_away", 5.0, 30.0, 100.0): roads.outages,
-        away("key_refused", 5.0, 30.0, 100.0): roads.revocations,
-        away("registry_away", 5.0, 30.0): scenario.registry_away,
-        lambda: _leave_open(stage): chaos.foreign,
-        lambda: _steer(stage): roads.meddling,
-        lambda: _vanish(stage): roads.vanishing,
-        lambda: stage.cluster.compact(_ledger(stage)): scenario.compaction,
-        lambda: _expire(stage): scenario.retention,
-    }
-    total = sum(kinds.values())
-    while total:
-        await passing(rng.expovariate(total))
-        if stage.is_calm:
-            return
-        (happen,) = rng.choices(list(kinds), list(kinds.values()))
-        happen()
-
-
-def _cut_off_kafka(stage: Stage, seconds: float) -> None:
-    stage.tell("kafka", f"is away for {seconds:.0f} s")
-    stage.cluster.away = True
-    stage.loop.call_later(seconds, lambda: setattr(stage.cluster, "away", False))
-
-
-def _ledger(stage: Stage) -> TopicPartition:
-    return TopicPartition(STATE, stage.chance.randrange(stage.scenario.partitions))
-
-
-def _leave_open(stage: Stage) -> None:
-    at = _ledger(stage)
-    stage.tell("stranger", f"leaves a transaction open on {at.topic}-{at.partition}")
-    stage.cluster.leave_open(f"stranger-{at.partition}", at)
-
-
-def _steer(stage: Stage) -> None:
-    """Let somebody else change the status of a run."""
-    runs = [run for run in stage.api.runs.rows() if run["status"] in ("running", "paused")]
-    if not runs:
-        return
-    run = stage.chance.choice(runs)
-    status = stage.chance.choice(("running", "paused", "running", "paused", "cancelled"))
-    stage.tell("somebody", f"sets run {run['run_id']} to {status}")
-    stage.meddled.add(run["run_id"])
-    stage.api.set_run(run["run_id"], wall(stage.loop), status=status)
-
-
-def _vanish(stage: Stage) -> None:
-    """Let somebody else delete a mission."""
-    missions = stage.api.missions.rows()
-    if missions:
-        mission_id = stage.chance.choice(missions)["mission_id"]
-        stage.tell("somebody", f"deletes mission {mission_id}")
-        stage.meddled.add(mission_id)
-        stage.api.missions.put(mission_id, wall(stage.loop), None)
-
-
-def _expire(stage: Stage) -> None:
-    """Let retention remove the commands that some ledger has already."""
-    number = stage.chance.randrange(stage.scenario.partitions)
-    at = TopicPartition(COMMANDS, number)
-    begun = first_not_begun(stage.cluster, number)
-    stage.tell("kafka", f"removes {at.topic}-{number} up to {begun}")
-    stage.cluster.expire(at, begun)
 
 
 async def _end(stage: Stage, replicas: Replicas) -> None:

@@ -28,6 +28,7 @@ CHEAP_BUGS = (
     "the position precedes what it speaks of",
     "the call does not wait for the intent",
     "outcomes are lost with their producer",
+    "only brakes on everything hold",
     "a repeated EndTxn is not noticed",
     "each owner has a transactional id of its own",
     "the first look is believed",
