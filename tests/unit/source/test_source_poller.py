@@ -177,6 +177,21 @@ async def test_an_event_dated_ahead_is_published_once_and_does_not_pull_the_fron
     assert bench.poller.checkpoint.position.kept_from is not None, "segments expired meanwhile"
 
 
+async def test_first_answers_with_a_date_ahead_do_not_pull_the_frontier() -> None:
+    """A process that has seen no other answer cannot tell, but its own clock does."""
+    bench = Bench(events=100, past=600)
+    bench.api.insert(1, ago=-600)
+    bench.api.simulator.control("behaviour", {"date_offset": 3600})
+    await bench.catch_up()
+    assert bench.poller.checkpoint.position.frontier is not None
+    assert bench.poller.checkpoint.position.frontier <= bench.clock.now()
+    bench.api.simulator.control("behaviour", {"date_offset": 0})
+    bench.start()
+    bench.api.insert(3, ago=5)
+    await bench.later(95)
+    bench.assert_exact()
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 async def test_a_clock_that_is_set_back_loses_nothing(restarts: bool) -> None:  # noqa: FBT001
     """The server's clock goes back by an hour; what it stamps then lies far below the frontier."""
