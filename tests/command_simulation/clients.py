@@ -9,9 +9,10 @@ from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition, errors
 from aiokafka.structs import OffsetAndTimestamp
-from simulation import clients
+from simulation import clients, producers
 from simulation.brokers import Written
 from simulation.virtual import Machine
+from simulation.wire import Wire
 
 from bridge.kafka.client import KafkaClient
 from command_simulation.cluster import OFFSETS, Cluster
@@ -30,7 +31,7 @@ class KafkaOn(KafkaClient):
     def __init__(self, stage: Stage, machine: Machine) -> None:
         self._stage = stage
         self._machine = machine
-        self._wire = clients.Wire(stage, machine)
+        self._wire = Wire(stage, machine)
 
     @property
     def session_timeout(self) -> float:
@@ -46,10 +47,10 @@ class KafkaOn(KafkaClient):
         return Member(self._wire, self._stage.cluster, self._stage.group)
 
 
-class Producer(clients.Producer):
+class Producer(producers.Producer):
     """A producer that also commits offsets of groups."""
 
-    def __init__(self, wire: clients.Wire, stage: Stage, name: str) -> None:
+    def __init__(self, wire: Wire, stage: Stage, name: str) -> None:
         super().__init__(wire, name)
         self._stage = stage
         self._cluster = stage.cluster
@@ -112,7 +113,7 @@ class Nap:
 class Reader(clients.Consumer):
     """A consumer of one assigned partition that knows where its log begins."""
 
-    def __init__(self, wire: clients.Wire, cluster: Cluster, *, committed_only: bool) -> None:
+    def __init__(self, wire: Wire, cluster: Cluster, *, committed_only: bool) -> None:
         super().__init__(wire, committed_only=committed_only)
         self._cluster = cluster
         self._nap = Nap(1.0 if committed_only else FOLLOWING)
@@ -149,7 +150,7 @@ class Reader(clients.Consumer):
 class Member:
     """A consumer that is a member of the group."""
 
-    def __init__(self, wire: clients.Wire, cluster: Cluster, group: Group) -> None:
+    def __init__(self, wire: Wire, cluster: Cluster, group: Group) -> None:
         self.machine = wire.machine
         self.partitions: frozenset[TopicPartition] = frozenset()
         self._wire = wire

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import traceback
-
 from aiokafka import TopicPartition
+from simulation.ending import gave_up
 from simulation.virtual import Machine
 
-from bridge.errors import GaveUp
 from command_simulation.group import SESSION
 from command_simulation.process import Box, Process
 from command_simulation.stage import COMMANDS, Stage
@@ -81,18 +79,8 @@ class Replicas:
         self._leave(machine)
 
     def _ended(self, process: Process, error: BaseException | None) -> None:
-        """A process ended by itself: only one that gave up is started again."""
-        machine = process.machine
-        if machine.dead:
-            return
-        if isinstance(error, GaveUp):
-            self._stage.tell(machine.name, f"gives up: {error}")
-            machine.dead = True
-            self._leave(machine)
-            return
-        lines = traceback.format_exception(error) if error is not None else ["without a reason"]
-        self._stage.tell(machine.name, "ends:\n" + "".join(lines))
-        self._stage.fail(f"{machine.name} ended: {type(error).__name__}: {error}")
+        if gave_up(self._stage, process.machine, error):
+            self._leave(process.machine)
 
     def _leave(self, machine: Machine) -> None:
         """Free the seat of a process that is gone, and let another start there."""

@@ -7,10 +7,9 @@ decisions at different times, so that two may think at once that they own the so
 from __future__ import annotations
 
 import asyncio
-import traceback
 from typing import Final
 
-from bridge.errors import GaveUp
+from simulation.ending import gave_up
 from simulation.process import Process
 from simulation.stage import Stage
 from simulation.virtual import Machine
@@ -111,17 +110,8 @@ class Group:
         self._leave(machine)
 
     def _ended(self, machine: Machine, error: BaseException | None) -> None:
-        """A process ended by itself: only one that gave up is started again."""
-        if machine.dead:
-            return
-        if isinstance(error, GaveUp):
-            self._stage.tell(machine.name, f"gives up: {error}")
-            machine.dead = True
+        if gave_up(self._stage, machine, error):
             self._leave(machine)
-            return
-        lines = traceback.format_exception(error) if error is not None else ["without a reason"]
-        self._stage.tell(machine.name, "ends:\n" + "".join(lines))
-        self._stage.fail(f"{machine.name} ended: {type(error).__name__}: {error}")
 
     def _leave(self, machine: Machine) -> None:
         """Free the seat of a process that is gone, and let another start there."""

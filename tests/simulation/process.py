@@ -21,7 +21,7 @@ from bridge.source.owner import Source
 from bridge.source.publish import Layout
 from simulation.clients import KafkaOn
 from simulation.network import Network
-from simulation.scenarios import Scenario
+from simulation.scenario import Scenario
 from simulation.stage import Stage
 from simulation.virtual import START, Machine, MachineClock, seconds
 

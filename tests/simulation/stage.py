@@ -8,7 +8,7 @@ from bridge.dev.faults import Behaviour
 from bridge.dev.simulator import Simulator
 from simulation.brokers import Brokers
 from simulation.chaos import Fate
-from simulation.scenarios import Scenario
+from simulation.scenario import Scenario
 from simulation.virtual import Machine, MachineClock, VirtualLoop, wall
 from simulation.weather import Sky, at_text
 

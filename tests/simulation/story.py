@@ -19,7 +19,7 @@ from simulation.group import Group
 from simulation.oracle import Truth, all_told, judge
 from simulation.playing import Outcome
 from simulation.process import LAYOUT
-from simulation.scenarios import Scenario
+from simulation.scenario import Scenario
 from simulation.stage import Stage
 from simulation.virtual import START, VirtualLoop, passing, seconds, wall
 
