@@ -66,7 +66,7 @@ class _Climb:
         self.until = max(began, until)
         self.largest = largest
         self.newest = min(low, began) if low > BEGINNING else None
-        self.gap = False
+        self.short: Micros | None = None
         self.links: list[Link] = []
         self.end: Micros | None = None
         self._below = SLACK
@@ -128,8 +128,8 @@ class _Climb:
                 self._step = min(-self.largest // 4, 2 * self._step)
             elif len(window.items) < window.ask.size and (yield from sweep.is_end(window)):
                 if window.items or not window.ask.offset:
-                    self.gap = self.low > BEGINNING and bool(window.items)
                     self.end = window.oldest if window.items else None
+                    self.short = self.end
                     self.links.append(Link.of(window, "end"))
                     return window, newer
                 around = yield from locate(self.low, self.largest, window.total)
@@ -170,7 +170,7 @@ class _Climb:
                 self.links += [Link.of(one, "older") for one in path]
                 ties = [item for one in path for item in one.items if item.at == self.low]
                 if ties:
-                    yield Found(ties, self.low, self.newest, self._linked())
+                    yield self._found(ties)
                 return window, sum(1 for item in window.items if item.at >= self.low)
             before, offset = path, path[0].ask.offset
 
@@ -209,7 +209,7 @@ class _Climb:
             seen.update(ties)
             if added:
                 self._patience = PATIENCE
-                yield Found(added, self.low, self.newest, self._linked())
+                yield self._found(added)
             quiet = quiet + 1 if whole and not added else 0
             if quiet >= enough:
                 return window
@@ -264,12 +264,12 @@ class _Climb:
         self.low = max(self.low, items[0].at)
         newest = sweep.newest_not_beyond(items, self.began)
         self.newest = newest if newest is not None else self.newest
-        yield Found(sweep.oldest_first(items), self.low, self.newest, self._linked())
+        yield self._found(sweep.oldest_first(items))
 
-    def _linked(self) -> tuple[Link, ...]:
-        """Return the windows used since this was asked last."""
+    def _found(self, items: list[Item]) -> Found:
+        """Hand out items with the windows used since this was done last."""
         links, self.links = tuple(self.links), []
-        return links
+        return Found(items, self.low, self.newest, links, self.short)
 
 
 def _alike(one: Sequence[Window], other: Sequence[Window]) -> bool:
@@ -297,7 +297,13 @@ def climb(
         return (yield from sweep.to_the_end(first, first, {}))
     links = tuple(state.links)
     return Swept(
-        [], began, state.newest, complete=True, gap=state.gap, links=links, bottom=state.end
+        [],
+        began,
+        state.newest,
+        complete=True,
+        gap=state.short is not None,
+        links=links,
+        bottom=state.end,
     )
 
 

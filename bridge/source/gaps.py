@@ -19,7 +19,15 @@ def unknown_past(before: Position, swept: Swept) -> Hole | None:
         return before.hole
     if before.floor is None:
         return Hole(0, None)
-    return Hole(before.floor, None) if swept.gap else None
+    return Hole(before.floor, None) if swept.gap else before.hole
+
+
+def cut_off(before: Position, stop: Micros, short: Micros | None) -> Hole | None:
+    """Return what a feed may have lost that showed nothing older than `short`, above `stop`.
+
+    None if it did not end there, or ended with the same event before.
+    """
+    return None if short is None or short == before.bottom else Hole(stop, short)
 
 
 def fallen_off(before: Position, stop: Micros, swept: Swept, items: Sequence[Item]) -> Hole | None:

@@ -9,7 +9,7 @@ for what is new between the climb's requests. Lists that show the oldest event f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from bridge import telemetry
@@ -19,42 +19,18 @@ from bridge.missions.client import MissionsClient
 from bridge.source import certificate, gaps, lateness, lists, rising, sweep
 from bridge.source.auditor import Auditor
 from bridge.source.certificate import Finding, Pass, Proof
-from bridge.source.checkpoint import Climb, Position
+from bridge.source.checkpoint import Climb, Hole, Position
 from bridge.source.climb import climb as ascend
+from bridge.source.climb_group import QUIET_WINDOWS, Group
 from bridge.source.reader import Otherwise, Reader
-from bridge.source.sweep import BEGINNING, Found, Item, Link, Swept
+from bridge.source.sweep import BEGINNING, Found, Item, Swept
 from bridge.source.transaction import BATCH_ITEMS, Committer
-
-GROUP_ITEMS: Final = 4000
-"""A climb commits when it holds so many items: a transaction has a flat cost."""
-
-GROUP_SECONDS: Final = 1.0
-"""... or when it has held the first of them for so long."""
 
 DEEP_PARTS: Final = 10
 """A deep sweep is due so many times in the lateness window ..."""
 
 SHARE: Final = 5
 """... but takes no more than one part in so many of the time; so does the tail of a climb."""
-
-QUIET_WINDOWS: Final = 100
-"""A climb over what is known already notes its height after so many windows."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """Windows of a climb that wait for their transaction."""
-
-    proof: Proof
-    since: float
-    items: list[Item] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
-    low: Micros | None = None
-
-    def full(self, now: float) -> bool:
-        if len(self.items) >= GROUP_ITEMS or len(self.links) >= QUIET_WINDOWS:
-            return True
-        return bool(self.items) and now - self.since >= GROUP_SECONDS
 
 
 class Poller:
@@ -220,20 +196,20 @@ class Poller:
         self, position: Position, stop: Micros, swept: Swept, items: list[Item]
     ) -> tuple[Position, list[Finding]]:
         """Note gaps; audits look into them, and into what is added to them meanwhile."""
-        before, name = self.checkpoint.position, self._settings.name
-        hole, findings = position.hole, list[Finding]()
-        for gap in (
-            gaps.fallen_off(before, stop, swept, items),
-            gaps.out_of_reach(before, self._reader.server_now(), self.lateness, self._lateness_max),
-        ):
-            if gap is None:
-                continue
-            self._auditor.note_gap(gap)
-            if hole is None:
-                telemetry.gap_suspected(name)
-                findings.append(certificate.gap(name, gap))
-            hole = gap if hole is None else hole.with_gap(gap)
-        return replace(position, hole=hole), findings
+        before, now = self.checkpoint.position, self._reader.server_now()
+        out_of_reach = gaps.out_of_reach(before, now, self.lateness, self._lateness_max)
+        position, findings = self._noted(position, gaps.fallen_off(before, stop, swept, items))
+        position, more = self._noted(position, out_of_reach)
+        return position, findings + more
+
+    def _noted(self, position: Position, gap: Hole | None) -> tuple[Position, list[Finding]]:
+        if gap is None:
+            return position, []
+        self._auditor.note_gap(gap)
+        if position.hole is not None:
+            return replace(position, hole=position.hole.with_gap(gap)), []
+        telemetry.gap_suspected(self._settings.name)
+        return replace(position, hole=gap), [certificate.gap(self._settings.name, gap)]
 
     def _measure(self, position: Position, items: list[Item], server_time: Micros) -> Position:
         """Take note of how late the new ones among `items` are."""
@@ -249,7 +225,7 @@ class Poller:
         """Climb until the backlog is published; True if more may be waiting."""
         reader = self._reader
         proof = self._proof(kind, climb.low, climb.began)
-        group = _Group(proof, self._clock.monotonic())
+        group = Group(proof, self._clock.monotonic())
         up = rising.rise if reader.rising else ascend
 
         async def found(one: Found) -> None:
@@ -259,7 +235,7 @@ class Poller:
                 group.since = self._clock.monotonic()
             group.items += new
             group.links += one.links
-            group.low = one.low
+            group.low, group.short = one.low, one.short
             if group.full(self._clock.monotonic()):
                 await self._commit_group(group, climb)
 
@@ -286,15 +262,19 @@ class Poller:
         after = self.checkpoint.position, self.checkpoint.published
         return kind == "climb" and swept.complete and after != before
 
-    async def _commit_group(self, group: _Group, climb: Climb) -> None:
+    async def _commit_group(self, group: Group, climb: Climb) -> None:
         if group.low is None or not (group.items or len(group.links) >= QUIET_WINDOWS):
             return
         # Another process may end this climb: it has to know how old its windows were.
         began = min(climb.began, self._reader.as_of)
-        position = replace(self.checkpoint.position, climb=Climb(group.low, began, climb.top))
+        before = self.checkpoint.position
+        gap = gaps.cut_off(before, group.proof.stop, group.short)
+        position, findings = self._noted(before, gap)
+        bottom = before.bottom if gap is None else gap.high
+        position = replace(position, climb=Climb(group.low, began, climb.top), bottom=bottom)
         proof = replace(group.proof, links=tuple(group.links))
         items = [*group.items, *self._reader.strays.values()]
-        await self._committer.commit_all(items, position, proof)
+        await self._committer.commit_all(items, position, proof, findings)
         self._show(min(group.low, climb.began))
         group.items, group.links = [], []
 

@@ -97,6 +97,7 @@ class _Rise:
         self.newest = min(low, began) if low > BEGINNING else None
         self.links: list[Link] = []
         self.beginning: Micros | None = None
+        self.short: Micros | None = None
         self._patience = PATIENCE
 
     def _read(self, ask: Ask) -> Reading[Window]:
@@ -146,7 +147,7 @@ class _Rise:
                 window = yield from self._read(behind)
                 self.links.append(Link.of(window, "ties"))
             if added:
-                yield Found(added, self.low, self.newest, self.taken())
+                yield self._found(added)
             quiet = 0 if added else quiet + 1
             if quiet >= QUIET:
                 return window
@@ -158,7 +159,7 @@ class _Rise:
         self.low = max(self.low, items[-1].at)
         newest = sweep.newest_not_beyond(items, self.began)
         self.newest = newest if newest is not None else self.newest
-        yield Found(_in_time(items), self.low, self.newest, self.taken())
+        yield self._found(_in_time(items))
 
     def at_end(self, window: Window) -> Reading[bool]:
         """Whether nothing follows `window`: the next page is empty, twice.
@@ -170,10 +171,10 @@ class _Rise:
             return False
         return (yield from sweep.is_last(window))
 
-    def taken(self) -> tuple[Link, ...]:
-        """Return the windows used since this was asked last."""
+    def _found(self, items: list[Item]) -> Found:
+        """Hand out items with the windows used since this was done last."""
         links, self.links = tuple(self.links), []
-        return links
+        return Found(items, self.low, self.newest, links, self.short)
 
 
 def rise(
@@ -187,25 +188,30 @@ def rise(
     """
     state = _Rise(low, began, until, largest)
     try:
-        gap = yield from _up(state, total)
+        yield from _up(state, total)
     except NoLinks:
         first = yield Ask(1, largest)
         return (yield from sweep.to_the_end(first, first, {}))
-    bottom = state.beginning
     return Swept(
-        [], began, state.newest, complete=True, gap=gap, links=state.taken(), bottom=bottom
+        [],
+        began,
+        state.newest,
+        complete=True,
+        gap=state.short is not None,
+        links=tuple(state.links),
+        bottom=state.beginning,
     )
 
 
-def _up(state: _Rise, total: int) -> Reading[bool]:
-    """Rise from window to window; return whether nothing older than the first `low` was there."""
+def _up(state: _Rise, total: int) -> Reading[None]:
+    """Rise from window to window. Raises NoLinks."""
     offset = yield from locate(state.low, state.largest, total)
-    gap, lowest = False, state.low
+    lowest = state.low
     while True:
         window = yield from state.linked(offset)
         fresh = [item for item in window.items if item.at >= state.low]
         if lowest > BEGINNING and state.low == lowest and len(fresh) == len(window.items):
-            gap = True
+            state.short = state.beginning  # nothing older than the first `low` is there
         full = len(window.items) == window.ask.size
         if fresh and full and fresh[-1].at == state.low:
             window = yield from state.ties(window)
@@ -213,7 +219,7 @@ def _up(state: _Rise, total: int) -> Reading[bool]:
         if fresh:
             yield from state.publish(fresh)
         if state.low > state.until or (yield from state.at_end(window)):
-            return gap
+            return
         offset = window.end - sum(1 for item in window.items if item.at >= state.low) - 1
 
 

@@ -122,13 +122,16 @@ class Found:
     """Items of a climb, oldest first; once they are committed, the climb goes on from `low`.
 
     `newest` is the newest timestamp so far that is not beyond the time at which the climb began,
-    `links` are the windows since the `Found` before.
+    `links` are the windows since the `Found` before. `short` is the timestamp of the oldest item
+    where the proven end of the feed did not reach down to `low`: what the feed lost must be noted
+    with these items, as whoever goes on from them will not see it any more.
     """
 
     items: list[Item]
     low: Micros
     newest: Micros | None
     links: tuple[Link, ...] = ()
+    short: Micros | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,4 +22,6 @@ FINDINGS: Final[tuple[tuple[str, int], ...]] = (
     ("wrong-dates", 23778675),
     # The end of the list was pulled up into the last window while its end was being proven.
     ("storm", 23778592),
+    # A gap that a climb had seen at its beginning was forgotten when it was interrupted.
+    ("outage", 49361542),
 )

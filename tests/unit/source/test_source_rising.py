@@ -75,6 +75,7 @@ def test_a_list_without_anything_older_is_a_gap() -> None:
     listing = Rising(oldest_first(60)[30:])
     swept, found = listing.rise(10)
     assert swept.gap
+    assert swept.bottom == 30
     assert set(found) == set(range(30, 60))
     assert not Rising(oldest_first(60)).rise(10)[0].gap
 

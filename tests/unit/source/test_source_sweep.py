@@ -348,7 +348,9 @@ def test_a_feed_of_nothing_but_ties_is_read_whole() -> None:
 
 def test_a_climb_at_the_end_that_shows_nothing_older_is_a_gap() -> None:
     rows = newest_first(1000)[:600]
-    assert Listing(rows).climb(300, 50)[0].gap
+    swept, found = Listing(rows).climb(300, 50)
+    assert swept.gap
+    assert found[0].short == swept.bottom == 400, "noted with the first items: it may be the last"
     assert not Listing(rows).climb(500, 50)[0].gap
     assert not Listing(rows).climb(BEGINNING, 50)[0].gap
 
