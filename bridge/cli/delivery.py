@@ -17,7 +17,7 @@ from bridge.commands.model import Status, parse
 from bridge.config import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, EXIT_UNAVAILABLE
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.partition import crc32, murmur2
+from bridge.kafka.partition import PARTITIONERS, murmur2
 from bridge.kafka.producer import Record, Writer
 from bridge.kafka.topic_reader import TopicReader, open_topic
 
@@ -100,7 +100,7 @@ class _Delivery:
         self.kafka = KafkaClient(settings.kafka)
         self._topic = settings.topic("commands")
         self._prefix = settings.kafka.topic_prefix
-        self._partition = crc32 if settings.commands.partitioner == "crc32" else murmur2
+        self._partition = PARTITIONERS[settings.commands.partitioner] or murmur2
         self._codec = codec
         self._clock = Clock()
         self._as_json = as_json

@@ -20,6 +20,7 @@ from bridge.config import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, InvalidRecord
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import read_partition
+from bridge.kafka.partition import PARTITIONERS
 from bridge.kafka.producer import Record, Writer
 from bridge.kafka.topic_reader import find_topic
 from bridge.missions import jsontext
@@ -226,7 +227,7 @@ class _Replaying:
                     self.left_out += 1
                     self._say(letter, None, why)
                     continue
-                partitioner = self._settings.commands.partitioner
+                partitioner = PARTITIONERS[self._settings.commands.partitioner]
                 record = letters.put_back(letter, self._commands, partitioner, count)
                 self._waiting.append((letter, record))
                 full = self.put_back + len(self._waiting) == limit

@@ -11,7 +11,7 @@ import typer
 
 from bridge.clock import Micros, utc
 from bridge.kafka.consumer import Received
-from bridge.kafka.partition import crc32, murmur2
+from bridge.kafka.partition import Partitioner, murmur2
 from bridge.kafka.producer import Record
 from bridge.missions import jsontext
 from bridge.source.record_headers import DIGEST, REASON, headers_of
@@ -167,17 +167,18 @@ def refusal(letter: Letter, commands: str, partitions: int, *, again: bool) -> s
     return None
 
 
-def put_back(letter: Letter, commands: str, partitioner: str, partitions: int) -> Record:
+def put_back(
+    letter: Letter, commands: str, partitioner: Partitioner | None, partitions: int
+) -> Record:
     """Return the record as it was, with one more replay counted; `refusal` has nothing against it.
 
     Where producers may choose any partition, or nothing else tells one, it is where it was.
     """
     record, origin = letter.record, letter.origin
-    if origin is not None and (partitioner == "any" or record.key is None):
+    if origin is not None and (partitioner is None or record.key is None):
         partition = origin.partition
     else:
-        by_key = crc32 if partitioner == "crc32" else murmur2
-        partition = by_key(record.key or b"", partitions)
+        partition = (partitioner or murmur2)(record.key or b"", partitions)
     mark = (REPLAYS, str(letter.replays + 1).encode())
     return Record(commands, partition, record.key, record.value, (*letter.own_headers, mark))
 

@@ -26,7 +26,7 @@ from bridge.commands.model import Command, Doubt, Entry, Kind, Outcome, Verb
 from bridge.commands.resolution import MOST_ATTEMPTS, REPEAT, Repeat, Wait, Watch, repeats
 from bridge.commands.shared import Launch, Shared
 from bridge.commands.sight import Effect, Nothing, Sight
-from bridge.errors import AccessError, ApiError, ApiRejected, InvalidId
+from bridge.errors import AccessError, ApiError, ApiRejected, InvalidId, RateLimited
 
 _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -200,8 +200,10 @@ class Execution:
         match error:
             case AccessError():
                 return KeyRefused(error)
+            case RateLimited(wait=wait):
+                return Later(str(error), wait, counts=False)
             case ApiError():
-                return Later(str(error), getattr(error, "wait", None), counts=False)
+                return Later(str(error), None, counts=False)
         verdict = judgement.judge(self._command, error, self._shared.clock.now())
         if isinstance(verdict, LookAtState):
             return Settled(judgement.rejected(verdict.refusal, self._shared.clock.now()))
@@ -217,7 +219,7 @@ class Execution:
         try:
             seen = await sight.look(self._shared.client, command, self.entry, clock)
         except ApiError as error:
-            return Later(str(error), getattr(error, "wait", None))
+            return Later(str(error), error.wait if isinstance(error, RateLimited) else None)
         except AccessError as error:
             return KeyRefused(error)
         conclusion = watch.conclude(seen, began)

@@ -7,7 +7,6 @@ the command_id, then what is allowed, then (before each attempt) whether it stil
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from bridge.clock import Micros
@@ -26,7 +25,7 @@ from bridge.commands.model import (
 )
 from bridge.config import CommandSettings
 from bridge.errors import InvalidId, InvalidRecord
-from bridge.kafka.partition import crc32, murmur2
+from bridge.kafka.partition import PARTITIONERS, Partitioner
 from bridge.missions import ids
 
 _WITHOUT_MISSION = frozenset({Verb.CREATE_MISSION})
@@ -36,10 +35,6 @@ _WITHOUT_RUN = _WITHOUT_MISSION | {
     Verb.CLONE_MISSION,
     Verb.START_RUN,
 }
-
-Partitioner = Callable[[bytes, int], int]
-
-_PARTITIONERS: dict[str, Partitioner | None] = {"murmur2": murmur2, "crc32": crc32, "any": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ class Rules:
     @classmethod
     def of(cls, settings: CommandSettings) -> Rules:
         """Return the rules that the settings make."""
-        return cls(settings.allow, settings.missions, _PARTITIONERS[settings.partitioner])
+        return cls(settings.allow, settings.missions, PARTITIONERS[settings.partitioner])
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,9 @@ _TOOK_OVER = "another producer with this transactional id took over"
 _NO_TOPIC = "there is no such topic; `mission-bridge topics apply` creates it"
 _REFUSED = "the brokers refuse this user; check its password and ACLs"
 _GONE = (
-    "the log does not hold this position (retention, or the topic was created anew); "
-    "`mission-bridge offsets show` shows where it begins, `offsets reset` chooses another"
+    "the log does not hold this position (retention, or the topic was created anew); for a source "
+    "`mission-bridge offsets show` shows where it begins and `offsets reset` chooses another, for "
+    'the commands topic see docs/OPERATIONS.md, "More partitions for commands"'
 )
 _UNFIT = "these brokers or this configuration cannot be used"
 

@@ -22,7 +22,7 @@ from bridge.cli.letters import (
 from bridge.commands.model import Received
 from bridge.commands.records import LARGEST_COMMAND, Records
 from bridge.errors import InvalidRecord
-from bridge.kafka.partition import crc32, murmur2
+from bridge.kafka.partition import Partitioner, crc32, murmur2
 from bridge.kafka.producer import Record
 from bridge.source.publish import stub
 
@@ -98,32 +98,32 @@ def test_what_is_put_back_is_what_was_read_with_a_mark() -> None:
     there = letter(value=b"abc", headers=headers)
     assert refusal(there, COMMANDS, 6, again=False) is None
     expected = Record(COMMANDS, murmur2(KEY, 6), KEY, b"abc", (*headers, (REPLAYS, b"1")))
-    assert put_back(there, COMMANDS, "murmur2", 6) == expected
+    assert put_back(there, COMMANDS, murmur2, 6) == expected
 
 
 def test_the_bridge_keeps_the_mark_so_that_a_letter_goes_back_once() -> None:
-    first = put_back(letter(), COMMANDS, "murmur2", 6)
+    first = put_back(letter(), COMMANDS, murmur2, 6)
     second = letter(headers=first.headers)
     assert second.replays == 1
     assert "failed again although it was put back" in (
         refusal(second, COMMANDS, 6, again=False) or ""
     )
     assert refusal(second, COMMANDS, 6, again=True) is None
-    assert put_back(second, COMMANDS, "murmur2", 6).headers == ((REPLAYS, b"2"),)
+    assert put_back(second, COMMANDS, murmur2, 6).headers == ((REPLAYS, b"2"),)
     assert as_line(second).endswith("replayed 1x")
 
 
 @pytest.mark.parametrize(
     ("partitioner", "key", "partition"),
     [
-        ("murmur2", KEY, murmur2(KEY, 6)),
-        ("crc32", KEY, crc32(KEY, 6)),
-        ("any", KEY, 1),
-        ("murmur2", None, 1),
+        (murmur2, KEY, murmur2(KEY, 6)),
+        (crc32, KEY, crc32(KEY, 6)),
+        (None, KEY, 1),
+        (murmur2, None, 1),
     ],
 )
 def test_a_command_goes_where_its_key_belongs(
-    partitioner: str, key: bytes | None, partition: int
+    partitioner: Partitioner | None, key: bytes | None, partition: int
 ) -> None:
     assert put_back(letter(key=key, partition=1), COMMANDS, partitioner, 6).partition == partition
 
@@ -140,7 +140,7 @@ def test_what_cannot_go_back_is_refused_with_the_reason() -> None:
 
 
 def test_the_largest_command_that_is_taken_can_go_there_and_back() -> None:
-    record = put_back(letter(value=b"x" * LARGEST_COMMAND), COMMANDS, "murmur2", 6)
+    record = put_back(letter(value=b"x" * LARGEST_COMMAND), COMMANDS, murmur2, 6)
     assert len(record.value or b"") == LARGEST_COMMAND
 
 
