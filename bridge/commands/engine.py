@@ -28,7 +28,7 @@ from bridge.config import Settings
 from bridge.errors import Fenced, KafkaAway
 from bridge.health import Health
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import Membership
+from bridge.kafka.consumer import Membership, OutOfLog
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 
@@ -122,6 +122,8 @@ class Commands:
             self._steer(membership)
             for record in await membership.poll(POLL):
                 self._accept(record)
+        except OutOfLog as error:
+            self._read_anew(membership, error.partitions)
         except KafkaAway as error:
             self._note_away(str(error))
             self._show()
@@ -212,13 +214,25 @@ class Commands:
         for at, held in self._held.items():
             ours = at in assigned
             held.partition.journal.assign(ours=ours)
-            if not (ours or keep) and held.leave_by is None:
-                held.leave_by = now + self._drain
-                held.partition.stop()
+            if not (ours or keep):
+                self._let_go(held)
         for at in sorted(assigned):
             if at not in self._held and now >= self._stand_by.get(at, 0.0):
                 self._stand_by.pop(at, None)
                 self._held[at] = self._take_up(at.partition)
+
+    def _let_go(self, held: _Held) -> None:
+        """Let a partition finish what is under way, and end."""
+        if held.leave_by is None:
+            held.leave_by = self._clock.monotonic() + self._drain
+            held.partition.stop()
+
+    def _read_anew(self, membership: Membership, partitions: frozenset[TopicPartition]) -> None:
+        """Let go of partitions that are no longer where we read: taken up again, they say why."""
+        membership.pause(partitions)
+        for at in partitions & self._held.keys():
+            self._held[at].paused = True
+            self._let_go(self._held[at])
 
     def _take_up(self, number: int) -> _Held:
         stop = asyncio.Event()

@@ -10,13 +10,14 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from bridge.clock import Clock
-from bridge.errors import KafkaAway
+from bridge.errors import KafkaAway, StateError
 from bridge.kafka.client import (
     REQUEST_TIMEOUT,
     KafkaClient,
     bounded,
     end_consumer,
     has_coordinator,
+    translate,
 )
 
 Received = ConsumerRecord[bytes, bytes]
@@ -30,6 +31,14 @@ STANDSTILL = 60.0
 """Seconds for which a partition that is read may stand before the end of its log."""
 
 _FETCH_MS = 500
+
+
+class OutOfLog(StateError):
+    """Positions outside their logs, on `partitions`: look anew where to read."""
+
+    def __init__(self, message: str, partitions: frozenset[TopicPartition]) -> None:
+        super().__init__(message)
+        self.partitions = partitions
 
 
 async def read_partition(
@@ -186,7 +195,7 @@ class Membership:
         Raises:
             KafkaAway: the group cannot be used, no broker answered for long, or a partition that
                 is read does not move although its log has more.
-            StateError: a position is outside the log.
+            OutOfLog: retention has passed a position, or a topic was made anew.
         """
         self._adopt()
         began = self._clock.monotonic()
@@ -242,9 +251,10 @@ class Membership:
                 )
         except NoOffsetForPartitionError:
             return {}  # of a partition that was assigned a moment ago and not yet adopted
-        except OffsetOutOfRangeError:
+        except OffsetOutOfRangeError as error:
             if self._settled:
-                raise
+                said = str(translate(error, self._what))
+                raise OutOfLog(said, frozenset(error.args[0])) from error
             return {}  # the group's offset of such a partition: retention has passed it
         except TimeoutError:
             return {}

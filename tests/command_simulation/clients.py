@@ -264,6 +264,7 @@ class Member:
         if self._is_rebalancing or self._cluster.away:
             return {}
         found: Fetched = {}
+        outside: dict[TopicPartition, int] = {}
         for at in sorted(self.partitions):
             position = self._positions[at]
             if position is None:
@@ -272,12 +273,15 @@ class Member:
                 continue
             log = self._cluster.logs[at]
             if not self._cluster.begins[at] <= position <= len(log.entries):
-                raise errors.OffsetOutOfRangeError({at: position})
+                outside[at] = position
+                continue
             self._polled[at] = round(asyncio.get_running_loop().time() * 1000)
             records = [clients._received(*each) for each in log.committed(position)]
             self._positions[at] = log.stable
             if records:
                 found[at] = records
+        if outside and not found:  # what is there is handed out first
+            raise errors.OffsetOutOfRangeError(outside)
         return found
 
     def _check(self, at: TopicPartition) -> None:

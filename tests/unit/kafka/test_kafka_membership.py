@@ -8,9 +8,9 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from bridge.clock import Clock
-from bridge.errors import KafkaAway, StateError
+from bridge.errors import KafkaAway
 from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import SILENCE, STANDSTILL, Membership, Received
+from bridge.kafka.consumer import SILENCE, STANDSTILL, Membership, OutOfLog, Received
 
 A, B = TopicPartition("topic", 0), TopicPartition("topic", 1)
 SESSION = 10.0
@@ -213,8 +213,9 @@ async def test_an_offset_of_the_group_that_retention_passed_ends_nothing(
     assert await group.member.poll(0) == []
     group.consumer.error = OffsetOutOfRangeError({A: 7})
     monkeypatch.undo()
-    with pytest.raises(StateError, match="the log does not hold this position"):
+    with pytest.raises(OutOfLog, match="the log does not hold this position") as caught:
         await group.member.poll(0)
+    assert caught.value.partitions == {A}
 
 
 async def test_a_member_that_gets_no_answers_says_so_only_when_it_asked(group: Group) -> None:
