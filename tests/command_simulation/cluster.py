@@ -14,6 +14,9 @@ from simulation.virtual import VirtualLoop
 OFFSETS: Final = TopicPartition("__consumer_offsets", 0)
 """Where groups commit: a log as any other, so that it shows what transactions have committed."""
 
+TOMBSTONES: Final = 20.0
+"""Seconds for which compaction leaves a tombstone that it has seen."""
+
 _ALONE: Final = Transaction(committed=True)
 """Stands for all records that were written without a transaction."""
 
@@ -32,6 +35,8 @@ class Cluster(Brokers):
         self.authors: dict[int, str] = {}
         self.appended: list[Callable[[], None]] = []
         self.removed: dict[TopicPartition, list[tuple[int, Written]]] = defaultdict(list)
+        self._tombstones: dict[tuple[TopicPartition, int], float] = {}
+        """When compaction came over each first."""
 
     def append(
         self,
@@ -52,13 +57,19 @@ class Cluster(Brokers):
         self.begins[at] = max(self.begins[at], begin)
 
     def compact(self, at: TopicPartition) -> None:
-        """Remove what a later record of the same key has replaced, and tombstones."""
-        log = self.logs[at]
+        """Remove what a later record of the same key has replaced, and tombstones some time later.
+
+        Kafka leaves tombstones for `delete.retention.ms`, so that who follows a log sees them.
+        """
+        log, now = self.logs[at], self._loop.time()
         last: dict[bytes | None, int] = {}
         for offset, record in log.committed():
             last[record.key] = offset
         for offset, record in list(log.committed()):
-            if last[record.key] != offset or record.value is None:
+            gone = last[record.key] != offset
+            if not gone and record.value is None:
+                gone = now - self._tombstones.setdefault((at, offset), now) > TOMBSTONES
+            if gone:
                 self.removed[at].append((offset, record))
                 log.entries[offset] = None
 
