@@ -169,7 +169,8 @@ class Commands:
 
     def _accept(self, record: ConsumerRecord[bytes, bytes]) -> None:
         held = self._held.get(TopicPartition(record.topic, record.partition))
-        if held is not None:
+        # One that was taken up again is still read where it was, until its ledger says where to.
+        if held is not None and held.seated:
             held.partition.accept(record)
 
     async def _joined(self) -> Membership:
