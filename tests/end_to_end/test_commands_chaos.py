@@ -28,6 +28,9 @@ REBALANCES = int(os.environ.get("REBALANCES", "1"))
 POLICIES = [os.environ["POLICY"]] if "POLICY" in os.environ else ["strict", "resolve"]
 MEMBERS = 3
 
+MANY = 10_000
+"""From so many commands on the share of clones whose answer is lost is no matter of luck."""
+
 SETTINGS = {
     "BRIDGE_API__TIMEOUT": "2",
     "BRIDGE_COMMANDS__ALLOW": ",".join(VERBS),
@@ -138,5 +141,5 @@ def test_each_command_has_one_result_and_one_effect_at_most(
         day.assert_sound(policy)
         assert not read_topic(scene.broker, f"{scene.prefix}.commands.dlq")
         assert day.counts.keys() <= {"SUCCEEDED", "IN_DOUBT", "ALREADY_DONE"}, day.counts
-        if policy == "resolve":
-            assert day.counts["IN_DOUBT"] <= max(1, len(orders) // 1000), day.counts
+        if policy == "resolve" and len(orders) >= MANY:
+            assert day.counts["IN_DOUBT"] <= len(orders) // 1000, day.counts
