@@ -232,7 +232,6 @@ class Commands:
         """Let go of partitions that are no longer where we read: taken up again, they say why."""
         membership.pause(partitions)
         for at in partitions & self._held.keys():
-            self._held[at].paused = True
             self._let_go(self._held[at])
 
     def _take_up(self, number: int) -> _Held:

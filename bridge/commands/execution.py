@@ -200,10 +200,8 @@ class Execution:
         match error:
             case AccessError():
                 return KeyRefused(error)
-            case RateLimited(wait=wait):
-                return Later(str(error), wait, counts=False)
             case ApiError():
-                return Later(str(error), None, counts=False)
+                return _later(error, counts=False)
         verdict = judgement.judge(self._command, error, self._shared.clock.now())
         if isinstance(verdict, LookAtState):
             return Settled(judgement.rejected(verdict.refusal, self._shared.clock.now()))
@@ -219,7 +217,7 @@ class Execution:
         try:
             seen = await sight.look(self._shared.client, command, self.entry, clock)
         except ApiError as error:
-            return Later(str(error), error.wait if isinstance(error, RateLimited) else None)
+            return _later(error)
         except AccessError as error:
             return KeyRefused(error)
         conclusion = watch.conclude(seen, began)
@@ -296,6 +294,11 @@ class Execution:
             await clock.sleep(seconds, self._stop)
         else:
             await until_stopped(clock.sleep(seconds, wake), self._stop)
+
+
+def _later(error: ApiError, *, counts: bool = True) -> Later:
+    """Read again, after the pause that the API asked for."""
+    return Later(str(error), error.wait if isinstance(error, RateLimited) else None, counts)
 
 
 def _backoff(tries: int) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from bridge.clock import SECOND, Micros
 from bridge.source.checkpoint import Hole, Position
-from bridge.source.sweep import BEGINNING, Item, Swept
+from bridge.source.sweep import BEGINNING, Swept
 
 NOISE: Final[Micros] = 2 * SECOND
 """Dates are of whole seconds: so far the server's clock may seem to be behind the frontier."""
@@ -22,20 +21,14 @@ def unknown_past(before: Position, swept: Swept) -> Hole | None:
     return Hole(before.floor, None) if swept.gap else before.hole
 
 
-def cut_off(before: Position, stop: Micros, short: Micros | None) -> Hole | None:
-    """Return what a feed may have lost that showed nothing older than `short`, above `stop`.
+def fallen_off(before: Position, stop: Micros, bottom: Micros | None) -> Hole | None:
+    """Return what a feed may have lost that ended above `stop`; None if it ended there before.
 
-    None if it did not end there, or ended with the same event before.
+    `bottom` is the timestamp of its oldest item, None where it showed none.
     """
-    return None if short is None or short == before.bottom else Hole(stop, short)
-
-
-def fallen_off(before: Position, stop: Micros, swept: Swept, items: Sequence[Item]) -> Hole | None:
-    """Return what a feed may have lost that ended above `stop`, elsewhere than it did before."""
-    if not swept.gap or (swept.bottom is not None and swept.bottom == before.bottom):
+    if bottom is not None and bottom == before.bottom:
         return None
-    times = [item.at for item in items] + [link.oldest for link in swept.links if link.oldest]
-    return Hole(stop, min(times, default=None))
+    return Hole(stop, bottom)
 
 
 def out_of_reach(

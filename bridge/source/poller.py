@@ -180,7 +180,7 @@ class Poller:
         if before.frontier is None:
             position = replace(position, hole=gaps.unknown_past(before, swept))
         else:
-            position, findings = self._suspect(position, proof.stop, swept, items)
+            position, findings = self._suspect(position, proof.stop, swept)
         if proof.kind != "climb":
             findings += self._auditor.mutations(items)
             if position.hole is None:
@@ -193,16 +193,18 @@ class Poller:
         telemetry.swept(state.source, proof.kind, self._reader.requests)
 
     def _suspect(
-        self, position: Position, stop: Micros, swept: Swept, items: list[Item]
+        self, position: Position, stop: Micros, swept: Swept
     ) -> tuple[Position, list[Finding]]:
         """Note gaps; audits look into them, and into what is added to them meanwhile."""
         before, now = self.checkpoint.position, self._reader.server_now()
         out_of_reach = gaps.out_of_reach(before, now, self.lateness, self._lateness_max)
-        position, findings = self._noted(position, gaps.fallen_off(before, stop, swept, items))
+        fallen_off = gaps.fallen_off(before, stop, swept.bottom) if swept.gap else None
+        position, findings = self._noted(position, fallen_off)
         position, more = self._noted(position, out_of_reach)
         return position, findings + more
 
     def _noted(self, position: Position, gap: Hole | None) -> tuple[Position, list[Finding]]:
+        """Return the position with a gap, and what is to be told of it."""
         if gap is None:
             return position, []
         self._auditor.note_gap(gap)
@@ -267,11 +269,12 @@ class Poller:
             return
         # Another process may end this climb: it has to know how old its windows were.
         began = min(climb.began, self._reader.as_of)
-        before = self.checkpoint.position
-        gap = gaps.cut_off(before, group.proof.stop, group.short)
-        position, findings = self._noted(before, gap)
-        bottom = before.bottom if gap is None else gap.high
-        position = replace(position, climb=Climb(group.low, began, climb.top), bottom=bottom)
+        before, findings = self.checkpoint.position, list[Finding]()
+        position = replace(before, climb=Climb(group.low, began, climb.top))
+        if group.short is not None:
+            position = replace(position, bottom=group.short)
+            gap = gaps.fallen_off(before, group.proof.stop, group.short)
+            position, findings = self._noted(position, gap)
         proof = replace(group.proof, links=tuple(group.links))
         items = [*group.items, *self._reader.strays.values()]
         await self._committer.commit_all(items, position, proof, findings)

@@ -211,7 +211,8 @@ def _up(state: _Rise, total: int) -> Reading[None]:
         window = yield from state.linked(offset)
         fresh = [item for item in window.items if item.at >= state.low]
         if lowest > BEGINNING and state.low == lowest and len(fresh) == len(window.items):
-            state.short = state.beginning  # nothing older than the first `low` is there
+            # Nothing older than the first `low` is there, perhaps nothing at all.
+            state.short = lowest if state.beginning is None else state.beginning
         full = len(window.items) == window.ask.size
         if fresh and full and fresh[-1].at == state.low:
             window = yield from state.ties(window)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka import TopicPartition
+from simulation import chaos
 from simulation.process import CODEC
-from simulation.virtual import passing, wall
+from simulation.virtual import wall
 
 from bridge.commands import brake
 from bridge.commands.brake import Brake, Scope, state
@@ -22,32 +23,26 @@ BRAKES: Final = TopicPartition(STATE, brake.PARTITION)
 async def meddle(stage: Stage, replicas: Replicas) -> None:
     """Freeze, hand over and cut off, by chance, until it is calm."""
     scenario, rng = stage.scenario, stage.chance
-    chaos, roads = scenario.chaos, scenario.roads
+    trouble, roads = scenario.chaos, scenario.roads
 
     def away(name: str, *seconds: float) -> Callable[[], Any]:
         return lambda: stage.loop.create_task(network.outage(stage, name, rng.choice(seconds)))
 
     kinds: dict[Callable[[], Any], float] = {
-        replicas.freeze_one: chaos.frozen,
-        stage.group.rebalance: chaos.handed_over,
-        lambda: _cut_off_kafka(stage, rng.choice((3.0, 20.0, 100.0))): chaos.kafka_away,
+        replicas.freeze_one: trouble.frozen,
+        stage.group.rebalance: trouble.handed_over,
+        lambda: _cut_off_kafka(stage, rng.choice((3.0, 20.0, 100.0))): trouble.kafka_away,
         away("api_away", 5.0, 30.0, 100.0): roads.outages,
         away("key_refused", 5.0, 30.0, 100.0): roads.revocations,
         away("registry_away", 5.0, 30.0): scenario.registry_away,
-        lambda: _leave_open(stage): chaos.foreign,
+        lambda: _leave_open(stage): trouble.foreign,
         lambda: _steer(stage): roads.meddling,
         lambda: _vanish(stage): roads.vanishing,
         lambda: stage.cluster.compact(_ledger(stage)): scenario.compaction,
         lambda: _expire(stage): scenario.retention,
         lambda: _pull_a_brake(stage): scenario.brakes,
     }
-    total = sum(kinds.values())
-    while total:
-        await passing(rng.expovariate(total))
-        if stage.is_calm:
-            return
-        (happen,) = rng.choices(list(kinds), list(kinds.values()))
-        happen()
+    await chaos.meddle(kinds, rng, lambda: stage.is_calm)
 
 
 def _cut_off_kafka(stage: Stage, seconds: float) -> None:

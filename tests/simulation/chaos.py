@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
+from typing import Any
+
+from simulation.virtual import passing
 
 
 class Fate(Enum):
@@ -78,3 +82,16 @@ class Chaos:
         if luck < self.killed + self.doubtful + self.repeated:
             return Fate.END_REPEATED
         return Fate.FINE
+
+
+async def meddle(
+    kinds: Mapping[Callable[[], Any], float], rng: Random, is_calm: Callable[[], bool]
+) -> None:
+    """Let things happen by chance, each so often a second, until it is calm."""
+    total = sum(kinds.values())
+    while total:
+        await passing(rng.expovariate(total))
+        if is_calm():
+            return
+        (happen,) = rng.choices(list(kinds), list(kinds.values()))
+        happen()

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 
@@ -15,6 +15,7 @@ from bridge.clock import Micros
 from bridge.missions.timestamps import moment
 from bridge.source.sweep import BEGINNING
 from simulation.brokers import Brokers
+from simulation.chaos import meddle
 from simulation.group import Group
 from simulation.oracle import Truth, all_told, judge
 from simulation.playing import Outcome
@@ -79,20 +80,14 @@ def _together(outcomes: list[Outcome]) -> Outcome:
 async def _meddle(stage: Stage, group: Group) -> None:
     """Freeze, hand over and cut off, by chance, until it is calm."""
     chaos, rng = stage.scenario.chaos, stage.chance
-    kinds: dict[Callable[[], None], float] = {
+    kinds: dict[Callable[[], Any], float] = {
         lambda: group.freeze_owner(rng.choice((1.0, 5.0, 12.0, 20.0, 50.0))): chaos.frozen,
         group.rebalance: chaos.handed_over,
         lambda: _cut_off_kafka(stage, rng.choice((3.0, 20.0, 100.0))): chaos.kafka_away,
         lambda: _cut_off_api(stage, rng.uniform(30.0, 200.0)): stage.scenario.roads.outages,
         lambda: _leave_open(stage): chaos.foreign,
     }
-    total = sum(kinds.values())
-    while total:
-        await passing(rng.expovariate(total))
-        if stage.is_calm:
-            return
-        (happen,) = rng.choices(list(kinds), list(kinds.values()))
-        happen()
+    await meddle(kinds, rng, lambda: stage.is_calm)
 
 
 def _cut_off_kafka(stage: Stage, seconds: float) -> None:
