@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-import stamina
 from missions_fakes import FakeClock, answering, client_on, event, page, run
 
 from bridge.clock import SECOND
@@ -15,11 +13,7 @@ from bridge.missions import jsontext
 from bridge.missions.jsontext import Number, Raw
 from bridge.missions.models import Event, Malformed, Page
 
-
-@pytest.fixture(autouse=True)
-def one_attempt() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_attempt")
 
 
 async def events(answer: httpx.Response, number: int = 1) -> Page[Event | Malformed]:

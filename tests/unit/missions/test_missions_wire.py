@@ -6,12 +6,10 @@ import json
 import socket
 import tracemalloc
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import stamina
 from missions_fakes import MISSION, RUN, client_on, run, serving
 
 from bridge.clock import Clock
@@ -23,10 +21,7 @@ META = {"page_number": 1, "page_size": 1_000, "total_pages": 1, "total_results":
 EMPTY = json.dumps({"data": [], "meta": META}).encode()
 
 
-@pytest.fixture(autouse=True)
-def one_attempt() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_attempt")
 
 
 def head(length: int | None, status: str = "200 OK", *more: str) -> bytes:

@@ -3,134 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 import pytest
-import stamina
-from aiokafka import TopicPartition
-from source_bench import LAYOUT, SETTINGS, STATE, Bench, client_on
+from source_bench import LAYOUT, SETTINGS, STATE, Bench
 from source_codec import CHECKPOINT, CODEC
-from support import fake_kafka
-from support.fake_kafka import Process
+from source_owners import ID, Own, assert_exact, opened, published, until
 
-from bridge.clock import Clock
 from bridge.errors import GaveUp, StateError, TransactionLost
-from bridge.health import Health
-from bridge.kafka.lease import Lease
-from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import Record
-from bridge.missions.access import AccessGate
 from bridge.source.checkpoint_records import claim_record, records
-from bridge.source.owner import RESET_SECONDS, RESETS, Source
-from bridge.source.publish import Layout
-from bridge.source.repair import repair
-from bridge.source.segment import digest
-
-FEED = digest(SETTINGS.api.base_url, "default").hex()
-ID = SETTINGS.transactional_id_source("default")
-
-
-class Owner:
-    """One bridge process on a bench: a source with its lease and its gate."""
-
-    def __init__(
-        self,
-        bench: Bench,
-        *,
-        assigned: bool = True,
-        name: str = "default",
-        partitions: int = 1,
-        events: int = 6,
-        **settings: Any,
-    ) -> None:
-        clock = bench.clock
-        self.health = Health(clock)
-        layout = Layout.of(SETTINGS, name, events=events, checkpoints=partitions)
-        at = TopicPartition(layout.checkpoint, layout.checkpoint_partition)
-        kafka: Any = Process(bench.topics.kafka, clock, {at} if assigned else set())
-        self.process: Process = kafka
-        client = client_on(bench.api.handle, clock)
-        self.gate = AccessGate(client.probe, clock, self.health)
-        lease = Lease(kafka, group="g", topic=LAYOUT.checkpoint, clock=clock)
-        self.source = Source(
-            SETTINGS.model_copy(update=settings),
-            bench.settings.model_copy(update={"name": name}),
-            kafka=kafka,
-            client=client,
-            gate=self.gate,
-            codec=CODEC,
-            lease=lease,
-            layout=layout,
-            clock=clock,
-            health=self.health,
-        )
-        self.stop = asyncio.Event()
-        self.work = asyncio.create_task(self.source.run(self.stop))
-        self.tasks = [
-            self.work,
-            asyncio.create_task(lease.run(self.stop)),
-            asyncio.create_task(self.gate.run(self.stop)),
-        ]
-
-    @property
-    def works(self) -> bool:
-        return bool(self.source.status()["state"] != "standing by")
-
-    async def end(self) -> None:
-        """Stop as SIGTERM does."""
-        self.stop.set()
-        await asyncio.wait_for(asyncio.gather(*self.tasks), 10)
-
-
-Own = Callable[..., Owner]
-
-
-@pytest.fixture
-async def own(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Own]:
-    """Return what starts an owner on a bench; it is gone after the test."""
-    fake_kafka.plug_in(monkeypatch)
-    owners: list[Owner] = []
-
-    def start(bench: Bench, **options: Any) -> Owner:
-        owners.append(Owner(bench, **options))
-        return owners[-1]
-
-    with stamina.set_testing(True, attempts=1):
-        yield start
-        for owner in owners:
-            for task in owner.tasks:
-                task.cancel()
-            await asyncio.wait(owner.tasks)
-
-
-async def until(condition: Callable[[], object], *owners: Owner, deadline: float = 60.0) -> None:
-    """Wait for a condition; what an owner raises meanwhile comes out."""
-    clock = Clock()
-    end = clock.monotonic() + deadline
-    while not condition():
-        for owner in owners:
-            if owner.work.done():
-                owner.work.result()
-        assert clock.monotonic() < end, f"not within {deadline} s"
-        await clock.sleep(0.001)
-
-
-def published(bench: Bench, count: int) -> Callable[[], bool]:
-    return lambda: len(bench.topics.events()) == count
-
-
-def opened(bench: Bench) -> int:
-    """How many transactional producers were opened since the bench was made."""
-    return bench.topics.kafka.epochs[ID] - 1
-
-
-def assert_exact(bench: Bench) -> None:
-    """Everything is published once."""
-    ids = [event["event_id"] for event in bench.topics.events()]
-    assert len(ids) == len(set(ids)), "published twice"
-    assert set(ids) == {event["event_id"] for event in bench.api.events()}
+from bridge.source.owner import RESET_SECONDS, RESETS
 
 
 def losing(
@@ -368,7 +253,7 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
     else:
         value = b"garbage"
         if damage == "other feed":
-            state = bench.topics.state(FEED)
+            state = bench.topics.state()
             state.feed = "another"
             plan = state.plan([], state.position, server_time=0, keep=0, publish=None)
             frontier = dict(records(state, plan))["frontier/default"]
@@ -380,105 +265,3 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
     with pytest.raises(StateError):
         await asyncio.wait_for(second.work, 10)
     assert len(bench.topics.events()) == 20
-
-
-# Accounts
-
-
-async def test_the_checkpoint_of_another_account_is_refused(own: Own) -> None:
-    bench = Bench(events=20)
-    first = own(bench)
-    await until(published(bench, 20), first)
-    await first.end()
-    assert bench.topics.state(FEED).account is not None
-    moved = Bench(events=20, seed=2)
-    moved.topics = bench.topics
-    second = own(moved)
-    with pytest.raises(StateError, match=r"belongs to organization .* and the API key to"):
-        await asyncio.wait_for(second.work, 10)
-    assert len(bench.topics.events()) == 20
-
-
-@pytest.mark.parametrize("partitions", [1, 5])
-async def test_a_second_source_for_one_account_is_refused(own: Own, partitions: int) -> None:
-    """Its name may lead to another partition of the checkpoint topic."""
-    bench = Bench(events=20)
-    first = own(bench, partitions=partitions)
-    await until(published(bench, 20), first)
-    await first.end()
-    second = own(bench, partitions=partitions, name="other")
-    with pytest.raises(
-        StateError, match=r"source other would read .* source default reads already"
-    ):
-        await asyncio.wait_for(second.work, 10)
-    assert len(bench.topics.events()) == 20
-
-
-async def test_sources_of_several_accounts_share_the_topics(own: Own) -> None:
-    bench, other = Bench(events=20), Bench(events=30, seed=2)
-    other.topics = bench.topics
-    owners = own(bench), own(other, name="other")
-    await until(published(bench, 50), *owners)
-    for owner in owners:
-        await owner.end()
-    for source, name, count in ((bench, "default", 20), (other, "other", 30)):
-        state = bench.topics.state(digest(SETTINGS.api.base_url, name).hex(), name)
-        assert state.published == count
-        assert len(source.api.events()) == count
-
-
-@pytest.mark.parametrize(
-    ("counts", "message"),
-    [
-        ({"events": 7}, r"missions.events had 6 partitions .* and has 7"),
-        ({"partitions": 5}, "on another partition of missions.checkpoint"),
-    ],
-)
-async def test_counts_of_partitions_that_changed_are_refused(
-    own: Own, counts: dict[str, int], message: str
-) -> None:
-    bench = Bench(events=20)
-    first = own(bench)
-    await until(published(bench, 20), first)
-    await first.end()
-    second = own(bench, **counts)
-    with pytest.raises(StateError, match=message):
-        await asyncio.wait_for(second.work, 10)
-    assert len(bench.topics.events()) == 20
-
-
-@pytest.mark.parametrize("counts", [{"events": 7}, {"partitions": 5}])
-async def test_a_repair_takes_changed_counts_of_partitions_over(
-    own: Own, counts: dict[str, int]
-) -> None:
-    bench = Bench(events=20)
-    first = own(bench)
-    await until(published(bench, 20), first)
-    await first.end()
-    layout = Layout.of(
-        SETTINGS,
-        "default",
-        events=counts.get("events", 6),
-        checkpoints=counts.get("partitions", 1),
-    )
-    made = await repair(bench.view(layout), dry=False)
-    assert made is not None
-    assert len(made.state.seen) == 20
-    if layout.checkpoint_partition != LAYOUT.checkpoint_partition:
-        left = {record.key: record.value for record in bench.topics.kafka.logs[STATE]}
-        assert not any(left.values()), "nothing is left where it was before"
-    bench.api.insert(2)
-    second = own(bench, **counts)
-    await until(published(bench, 22), second)
-    assert_exact(bench)
-
-
-async def test_a_topic_that_grew_and_leaves_the_source_where_it_was_is_refused(own: Own) -> None:
-    names = (f"n{number}" for number in range(50))
-    name = next(one for one in names if murmur2(one.encode(), 2) == 0)
-    bench = Bench(events=20)
-    first = own(bench, name=name)
-    await until(published(bench, 20), first)
-    await first.end()
-    with pytest.raises(StateError, match="had 1 partitions"):
-        await asyncio.wait_for(own(bench, name=name, partitions=2).work, 10)

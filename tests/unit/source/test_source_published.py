@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from source_bench import LAYOUT, START, Bench
-from support import fake_kafka
 from support.fake_kafka import Process
 
 from bridge.clock import SECOND, Micros
@@ -18,9 +17,8 @@ from bridge.source.segment import digest
 
 
 @pytest.fixture
-async def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+async def bench() -> Bench:
     """A source that has published events of a few runs, one of them as a dead letter."""
-    fake_kafka.plug_in(monkeypatch)
     bench = Bench(events=100)
     bench.topics.kafka.now = bench.clock.now
     await bench.catch_up()

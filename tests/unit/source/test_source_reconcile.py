@@ -8,18 +8,12 @@ import httpx
 import pytest
 from aiokafka import TopicPartition
 from source_bench import LAYOUT, Bench
-from support import fake_kafka
 
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.reconcile import Report, Run, reconcile
 from bridge.source.takeover import Desk
 
 OWN = [TopicPartition(LAYOUT.events, number) for number in range(LAYOUT.event_partitions)]
-
-
-@pytest.fixture(autouse=True)
-def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_kafka.plug_in(monkeypatch)
 
 
 async def compared(bench: Bench, run: Run | None = None) -> Report:

@@ -9,7 +9,6 @@ import pytest
 from aiokafka import TopicPartition
 from source_bench import LAYOUT, SETTINGS, START, Bench, Crash
 from source_codec import EVENTS, decode
-from support import fake_kafka
 
 from bridge.clock import SECOND, Micros
 from bridge.errors import StateError
@@ -23,11 +22,6 @@ from bridge.source.rewind import AT_ONCE, Replayed, locate, replay
 OWN = [TopicPartition(LAYOUT.events, number) for number in range(LAYOUT.event_partitions)]
 OTHER = [TopicPartition("elsewhere", number) for number in range(4)]
 HALF: Micros = START - 1800 * SECOND
-
-
-@pytest.fixture(autouse=True)
-def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_kafka.plug_in(monkeypatch)
 
 
 def since(bench: Bench, low: Micros) -> list[str]:

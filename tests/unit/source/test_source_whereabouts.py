@@ -7,18 +7,12 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from source_bench import LAYOUT, START, Bench, Crash
-from support import fake_kafka
 
 from bridge.clock import SECOND
 from bridge.source.left_out import Account, Sighting, look, reasons
 from bridge.source.rewind import replay
 from bridge.source.segment import digest
 from bridge.source.whereabouts import Place, certificates, places
-
-
-@pytest.fixture(autouse=True)
-def _in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_kafka.plug_in(monkeypatch)
 
 
 async def found(bench: Bench, event: dict[str, Any], *, named: bool = True) -> list[Place]:
