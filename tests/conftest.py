@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import brokers, examples
 from support import kafka as eyes
 from support import network as networks
@@ -19,6 +20,14 @@ from bridge.errors import DependencyAway
 from bridge.kafka.client import KafkaClient
 
 _USED: dict[str, str] = {}
+
+settings.register_profile(
+    "however slow",
+    settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("however slow")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -158,8 +158,7 @@ async def test_an_id_that_changes_its_meaning_stops_everything(bench: Bench) -> 
 BOUNDED = settings(
     max_examples=300,
     derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

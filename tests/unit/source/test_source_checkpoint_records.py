@@ -42,7 +42,7 @@ STEP = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(STEP, max_size=12))
 def test_the_records_stand_for_the_state(history: list[dict[str, Any]]) -> None:
     """Whatever happened: same state after a restart, nothing twice, and `late` as promised."""
