@@ -259,7 +259,9 @@ class Poller:
             await self._commit_group(group, climb)
             return True
         swept = replace(swept, links=(*group.links, *swept.links))
-        await self._settle(swept, group.items + swept.items, proof)
+        # A list that could not be climbed further was read whole, and may show what is older.
+        items = sorted([*group.items, *swept.items], key=lambda one: one.at)
+        await self._settle(swept, items, proof)
         self._show(climb.began)
         after = self.checkpoint.position, self.checkpoint.published
         return kind == "climb" and swept.complete and after != before

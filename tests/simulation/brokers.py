@@ -146,6 +146,10 @@ class Brokers:
         elif not known.ended:
             raise errors.InvalidTxnState
 
+    def is_fenced(self, name: str, epoch: int) -> bool:
+        """Whether another producer of this id was opened later."""
+        return epoch != self._ids[name].epoch
+
     @property
     def are_quiet(self) -> bool:
         """Whether every transaction is ended, its markers written."""
@@ -159,10 +163,9 @@ class Brokers:
             self.produce(name, known.epoch, at, [Written(at, b"stranger", b"", (), 0)], add=True)
 
     def _admit(self, name: str, epoch: int) -> Coordinator:
-        known = self._ids[name]
-        if epoch != known.epoch:
+        if self.is_fenced(name, epoch):
             raise errors.ProducerFenced
-        return known
+        return self._ids[name]
 
     def _finish(self, known: Coordinator, *, commit: bool) -> None:
         """Decide; readers see it when the markers are written, a little later."""

@@ -24,4 +24,8 @@ FINDINGS: Final[tuple[tuple[str, int], ...]] = (
     ("storm", 23778592),
     # A gap that a climb had seen at its beginning was forgotten when it was interrupted.
     ("outage", 49361542),
+    # An owner that was fenced, had nothing to write since, and so did not know it, was judged.
+    ("split-brain", 176792668),
+    # A climb gave up, and what only the whole list showed was published behind what was newer.
+    ("long-shuffled-ties", 176791914),
 )

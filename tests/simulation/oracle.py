@@ -14,10 +14,11 @@ from bridge.missions.timestamps import micros
 from bridge.source import checkpoint_records as state
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.record_headers import headers_of, is_of
+from bridge.source.takeover import feed_of
 from simulation import oracle_audit
 from simulation.brokers import Brokers, Written
 from simulation.oracle_audit import Name, Told
-from simulation.process import CODEC, LAYOUT
+from simulation.process import CODEC, LAYOUT, SETTINGS
 
 T = TypeVar("T")
 
@@ -184,7 +185,7 @@ def _judge_checkpoint(
         if record.value is not None:
             live[key] = decoded(LAYOUT.checkpoint, record)
     try:
-        read = state.read_back(source, "" if checkpoint is None else checkpoint.feed, live)
+        read = state.read_back(source, feed_of(SETTINGS.api.base_url, source), live)
     except StateError as error:
         verdict.problems.append(str(error))
         return

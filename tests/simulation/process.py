@@ -17,6 +17,7 @@ from bridge.health import Health
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
+from bridge.source.checkpoint import Checkpoint
 from bridge.source.owner import Source
 from bridge.source.publish import Layout
 from simulation.clients import KafkaOn
@@ -106,6 +107,18 @@ class Process:
         self._work.add_done_callback(
             lambda work: None if work.cancelled() else ended(machine, work.exception())
         )
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """What the source takes for its checkpoint.
+
+        None while it owns nothing, or was fenced: it learns that when it has something to write.
+        """
+        poller = self.source._poller
+        if poller is None:
+            return None
+        producer: Any = poller._committer._writer._producer
+        return None if producer.is_fenced else poller.checkpoint
 
     def abandon(self) -> list[asyncio.Task[None]]:
         """Drop everything in memory; the machine is dead already."""

@@ -149,6 +149,11 @@ class Producer:
         self._message_accumulator = SimpleNamespace(_batches={})
         self._txn_manager = SimpleNamespace(wait_for_transaction_end=lambda: None)
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it cannot write any more, known or not."""
+        return self._wire.brokers.is_fenced(self._name, self._sender.epoch)
+
     async def start(self) -> None:
         brokers = self._wire.brokers
         self._sender.epoch = await self._wire.ask(lambda: brokers.init_producer_id(self._name))

@@ -136,9 +136,8 @@ def _judged(stage: Stage, group: Group) -> Outcome:
     most = stage.scenario.producers
     if stage.brokers.producers > most:
         stage.problems.append(f"more than {most} producers were opened")
-    poller = group.owner.source._poller if group.owner is not None else None
-    truth = _truth(stage)
-    verdict = judge(stage.brokers, truth, None if poller is None else poller.checkpoint)
+    checkpoint = None if group.owner is None else group.owner.checkpoint
+    verdict = judge(stage.brokers, _truth(stage), checkpoint)
     figures = {
         "events": len(stage.simulator.world.history),
         "requests": stage.requests,

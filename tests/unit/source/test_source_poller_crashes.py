@@ -99,6 +99,23 @@ async def test_an_interrupted_climb_keeps_what_it_has() -> None:
     bench.assert_exact()
 
 
+async def test_a_climb_that_gives_up_publishes_in_order() -> None:
+    """The whole list, read instead, may show what is older than what the climb holds."""
+    bench = Bench(events=600)
+    oldest = bench.api.events()[0]
+
+    def lose_order(_: httpx.Request) -> None:
+        if len(bench.api.asked) == 12:
+            bench.api.insert(1, run_id=oldest["run_id"], ago=7190)
+            bench.api.simulator.control("behaviour", {"order": "created"})
+
+    bench.api.script = lose_order
+    await bench.turn()
+    bench.assert_exact()
+    times = [event["timestamp"] for event in bench.topics.events()]
+    assert times == sorted(times)
+
+
 async def test_a_very_long_run_of_ties_is_published_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
