@@ -9,4 +9,4 @@ from simulation.playing import Book
 from command_simulation.scenarios import SCENARIOS
 from command_simulation.story import play
 
-BOOK: Final = Book("command_simulation", SCENARIOS, play)
+BOOK: Final = Book("command_simulation", "bridge/commands", SCENARIOS, play)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from simulation.playing import fresh_seed, quietly
+from simulation.playing import quietly
 from simulation.telling import told_elsewhere
 
 from command_simulation import mutants
@@ -61,7 +61,7 @@ def test_a_bug_is_caught(bug: str) -> None:
 
 @pytest.mark.timeout(FRESH_SECONDS + 120)
 def test_fresh_stories_end_well() -> None:
-    seed = fresh_seed()
+    seed = BOOK.fresh_seed()
     report = BOOK.run(list(SCENARIOS), seed, minutes=FRESH_SECONDS / 60)
     sys.stdout.write(f"seeds from {seed} on\n{report.table()}\n")
     assert not report.failures, "\n".join(map(str, report.failures))

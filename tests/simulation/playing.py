@@ -98,11 +98,25 @@ def _row(name: str, figures: Counter[str], columns: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Book:
-    """All stories of a package; `play` tells one of them."""
+    """All stories of a package, about the `code` of a folder; `play` tells one of them."""
 
     package: str
+    code: str
     scenarios: Mapping[str, Scenario]
     play: Callable[..., Outcome]
+
+    def fresh_seed(self) -> int:
+        """Return where stories begin that were not told before.
+
+        By chance; where CI=true by the hash of the code that they are about, so that other code
+        gets other stories and the same code the same ones: a red run can be repeated.
+        """
+        if brokers.IN_CI:
+            asked = ["git", "rev-parse", f"HEAD:{self.code}"]
+            found = subprocess.run(asked, capture_output=True, text=True, check=False)
+            if found.returncode == 0:
+                return int(found.stdout[:7], 16)
+        return secrets.randbelow(10**9)
 
     def tell(self, scenario: str, seed: int, *, trace: bool = False) -> Outcome:
         """Play one story; whatever it raises is a problem of its own."""
@@ -173,20 +187,6 @@ class Book:
                         pool.submit(self.portion, *each) for each in islice(work, len(done))
                     }
         return report
-
-
-def fresh_seed() -> int:
-    """Return where stories begin that were not told before.
-
-    By chance; where CI=true by the hash of the bridge's code, so that other code gets other stories
-    and the same code the same ones: a red run can be repeated.
-    """
-    if brokers.IN_CI:
-        asked = ["git", "rev-parse", "HEAD:bridge"]
-        found = subprocess.run(asked, capture_output=True, text=True, check=False)
-        if found.returncode == 0:
-            return int(found.stdout[:7], 16)
-    return secrets.randbelow(10**9)
 
 
 def be_quiet() -> None:

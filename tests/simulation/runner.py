@@ -8,4 +8,4 @@ from simulation.playing import Book
 from simulation.scenarios import SCENARIOS
 from simulation.story import play
 
-BOOK: Final = Book("simulation", SCENARIOS, play)
+BOOK: Final = Book("simulation", "bridge/source", SCENARIOS, play)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from bridge.clock import Clock
-from simulation.playing import Book, Report, be_quiet, fresh_seed
+from simulation.playing import Book, Report, be_quiet
 
 EVERY = 15.0
 """Seconds between two lines that say how far it is."""
@@ -24,7 +24,7 @@ def main(book: Book) -> int:
     names = asked.scenario or list(book.scenarios)
     if asked.trace:
         return _trace(book, names, asked.seed or 0)
-    seed = fresh_seed() if asked.seed is None else asked.seed
+    seed = book.fresh_seed() if asked.seed is None else asked.seed
     seeds = asked.seeds
     if seeds is None and asked.minutes is None:
         seeds = 1 if asked.seed is not None else 100

@@ -10,7 +10,7 @@ import pytest
 from bridge.source.segment import digest
 from simulation import mutants
 from simulation.findings import FINDINGS
-from simulation.playing import fresh_seed, quietly
+from simulation.playing import quietly
 from simulation.runner import BOOK
 from simulation.scenarios import SCENARIOS
 from simulation.telling import told_elsewhere
@@ -73,7 +73,7 @@ def test_twins_have_digests_that_begin_alike() -> None:
 
 @pytest.mark.timeout(FRESH_SECONDS + 120)
 def test_fresh_stories_end_well() -> None:
-    seed = fresh_seed()
+    seed = BOOK.fresh_seed()
     report = BOOK.run(list(SCENARIOS), seed, minutes=FRESH_SECONDS / 60)
     sys.stdout.write(f"seeds from {seed} on\n{report.table()}\n")
     assert not report.failures, "\n".join(map(str, report.failures))
