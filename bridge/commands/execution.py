@@ -32,6 +32,10 @@ _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _AFTER_CRASH = "the bridge announced the request and stopped before it recorded an answer"
 _LOOKING = "it is not seen yet and still looked for, a final result follows"
+_ON_ITS_WAY = (
+    "all is as ordered, as it may have been before; the request may still be on its way, which is"
+    " waited for, a final result follows"
+)
 _ANSWERS = (ApiError, AccessError, ApiRejected, InvalidId)
 
 
@@ -234,7 +238,7 @@ class Execution:
                 self.entry = replace(self.entry, doubt=self._doubt)
                 self._watch = None
                 return Hold(_backoff(self.entry.attempts))
-        await self._tell()
+        await self._tell(_ON_ITS_WAY if isinstance(seen, Effect) else _LOOKING)
         return Hold(max(0.0, due - self._shared.clock.monotonic()))
 
     async def _concluded(self, seen: Sight) -> Step:
@@ -258,14 +262,14 @@ class Execution:
         self._watch = None
         return Hold(_backoff(self.entry.attempts))
 
-    async def _tell(self) -> None:
+    async def _tell(self, found: str) -> None:
         """Publish, once, that the command is in doubt and looked for: this result is not final."""
         origin = self.entry.origin
         if self._doubt.told or origin is None:
             return
         self._doubt = replace(self._doubt, told=True)
         entry = self.entry.doubted(self._doubt)
-        outcome = judgement.in_doubt(entry, self._doubt, self._shared.clock.now(), _LOOKING)
+        outcome = judgement.in_doubt(entry, self._doubt, self._shared.clock.now(), found)
         reply = await self._shared.replies.route(origin)
         told = self._journal.records.tell(entry, model.fit(outcome), origin, reply, final=False)
         await self._journal.write(entry, told, after=self.entry)

@@ -3,6 +3,9 @@ r"""What follows from a look for an effect: it is found, it is surely absent, or
     request, no clear answer --> look at once --> look a settle time later --> conclusion
                                       \--> the effect is there: SUCCEEDED, whenever it is seen
 
+A state that may have been so before proves nothing: the request may still be on its way, and undo
+what a later command of the key does. It counts a settle time after the request at the earliest.
+
 Absence is proven by two whole looks a settle time apart, where the later one shows that the list is
 no old copy, else by one more after a second settle time. Then a verb that only sets what it says
 is repeated, others only under the policy `resolve`: a request that is carried out later than that
@@ -75,8 +78,9 @@ class Watch:
     def conclude(self, sight: Sight, began: float) -> Conclusion:
         """Return what follows from a look that `began` then."""
         if isinstance(sight, Effect):
-            return sight
-        if isinstance(sight, Nothing):
+            self.absent_since = None
+            due = began if sight.proven else self.since + self.settle
+        elif isinstance(sight, Nothing):
             if self.absent_since is None:
                 self.absent_since = began
             due = self.absent_since + self.settle

@@ -42,13 +42,15 @@ T = TypeVar("T", bound=ApiObject)
 class Effect:
     """The effect is there; `by` says where it was seen, `ids` are those of what was made.
 
-    `twice` names the others if more than one bears the command's mark.
+    `twice` names the others if more than one bears the command's mark. Without `proven` it may have
+    been so before, and the request may still be on its way.
     """
 
     by: str
     response: str | None = None
     ids: Mapping[str, str] = field(default_factory=dict)
     twice: tuple[str, ...] = ()
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ def _run_sight(command: Command, entry: Entry, run: Run) -> Sight:
     there = run.status == WANTED[verb] if verb in WANTED else _has(command, run)
     state = f"the run is {run.status}"
     if there:
-        return Effect("run", _text(run))
+        was_otherwise = verb in WANTED and entry.before not in (None, WANTED[verb])
+        # Nothing follows on a cancellation that a late request could undo.
+        return Effect("run", _text(run), proven=was_otherwise or verb is Verb.CANCEL_RUN)
     if entry.before in (None, _seen(command, run)):
         return Nothing(state)
     return Otherwise(f"{state}, and not as it was before the request")
@@ -151,7 +155,7 @@ def _seen(command: Command, run: Run) -> str:
 
 def _set_sight(command: Command, what: str, found: ApiObject) -> Sight:
     if _has(command, found):
-        return Effect(what, _text(found))
+        return Effect(what, _text(found), proven=False)
     return Nothing(f"the {what} does not have the ordered fields")
 
 
@@ -182,7 +186,8 @@ async def _planned(client: MissionsClient, command: Command) -> Sight:
         for step in found
     ):
         return Otherwise("the plan has some of the steps, or has them otherwise")
-    return Effect("plan", jsontext.dumps({"data": [step.model_dump() for step in found]}))
+    response = jsontext.dumps({"data": [step.model_dump() for step in found]})
+    return Effect("plan", response, proven=False)
 
 
 async def _linked(client: MissionsClient, command: Command) -> Sight:
@@ -190,7 +195,7 @@ async def _linked(client: MissionsClient, command: Command) -> Sight:
     wanted: str = command.body["telnyx_agent_id"]
     found = next((agent for agent in agents if agent.telnyx_agent_id == wanted), None)
     if (found is not None) is (command.type == Verb.LINK_AGENT):
-        return Effect("agents", None if found is None else _text(found))
+        return Effect("agents", None if found is None else _text(found), proven=False)
     return Nothing("the agent is not linked" if found is None else "the agent is linked")
 
 

@@ -91,6 +91,9 @@ MUTANTS: Final[dict[str, Mutant]] = {
         producer.Writer, "commit", bugs.letters_are_dropped, ("users",)
     ),
     "the first look is believed": Mutant(Watch, "conclude", bugs.at_once, ("late",)),
+    "what was so before is taken for the effect": Mutant(
+        sight, "look", bugs.as_ordered_is_enough, ("late-again",)
+    ),
     "old pictures are taken for new ones": Mutant(
         sight, "look", bugs.every_look_is_fresh, ("stale", "stale-resolve")
     ),

@@ -90,6 +90,11 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "late": Scenario("requests carried out late, within the settle time", roads=LATE),
     "late-resolve": Scenario("the same, and requests are repeated", roads=LATE, resolve=True),
+    "late-again": Scenario(
+        "late requests for what is so already, before orders of the opposite",
+        Mix(verbs={"pause_run": 2.0, "resume_run": 2.0, "update_run": 1.0}),
+        LATE,
+    ),
     "very-late": Scenario("requests carried out after the settle time", roads=VERY_LATE),
     "very-late-resolve": Scenario(
         "the same, and requests are repeated", roads=VERY_LATE, resolve=True

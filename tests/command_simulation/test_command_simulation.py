@@ -32,6 +32,7 @@ CHEAP_BUGS = (
     "a repeated EndTxn is not noticed",
     "each owner has a transactional id of its own",
     "the first look is believed",
+    "what was so before is taken for the effect",
     "a start is repeated under strict",
     "silence means that nothing was done",
     "a 5xx is taken for a refusal",

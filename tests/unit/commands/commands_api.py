@@ -86,12 +86,19 @@ ORDERS: dict[str, dict[str, Any]] = {
 SURE = {"create_mission", "start_run", "log_event", "pause_run", "resume_run"}
 """Verbs that are not repeated under `strict`."""
 
+PROVEN = {
+    *("create_mission", "start_run", "log_event"),  # they bear the command's mark
+    *("pause_run", "resume_run"),  # the status was another one before
+    *("cancel_run", "delete_mission"),  # nothing undoes them
+}
+"""Verbs whose effect is believed as soon as it is seen."""
+
 
 def order(verb: str, command_id: str = "c1", **fields: Any) -> dict[str, Any]:
     """Return a command that the world of WholeApi can carry out."""
     on_planless = verb in ("create_plan", "resume_run")
     run = {"run_id": WholeApi.planless} if on_planless else {}
-    return command(verb, command_id, body=ORDERS[verb], **(run | fields))
+    return command(verb, command_id, **({"body": ORDERS[verb]} | run | fields))
 
 
 def lose(bench: Bench, verb: str, *, effect: bool, times: int = 1) -> None:
