@@ -252,7 +252,7 @@ class Poller:
                 self._tail_at = began + max(self._settings.poll_interval, SHARE * took)
 
         self._tail_at = self._clock.monotonic() + self._settings.poll_interval
-        before = self.checkpoint.position, self.checkpoint.published
+        before = self.checkpoint.published
         steps = up(climb.low, climb.began, reader.largest, total, climb.top)
         swept = await reader.drive(self._feed, steps, found, tail)
         if swept is None:
@@ -263,8 +263,7 @@ class Poller:
         items = sorted([*group.items, *swept.items], key=lambda one: one.at)
         await self._settle(swept, items, proof)
         self._show(climb.began)
-        after = self.checkpoint.position, self.checkpoint.published
-        return kind == "climb" and swept.complete and after != before
+        return kind == "climb" and swept.complete and self.checkpoint.published != before
 
     async def _commit_group(self, group: Group, climb: Climb) -> None:
         if group.low is None or not (group.items or len(group.links) >= QUIET_WINDOWS):

@@ -28,4 +28,6 @@ FINDINGS: Final[tuple[tuple[str, int], ...]] = (
     ("split-brain", 176792668),
     # A climb gave up, and what only the whole list showed was published behind what was newer.
     ("long-shuffled-ties", 176791914),
+    # Climbs in which only the frontier moved, with the clock, followed each other for ever.
+    ("clock-leaps", 176792557),
 )

@@ -224,6 +224,20 @@ async def test_a_backlog_behind_a_clock_that_is_slow_is_published(offset: int) -
         assert turns < 20, "it climbs again and again"
 
 
+async def test_climbs_that_find_nothing_new_do_not_follow_each_other() -> None:
+    """The API's clock was an hour ahead and all lies below the stop; the frontier moves on."""
+    bench = Bench(events=1500, past=300, lateness=100, lateness_max=400)
+    bench.api.simulator.control("behaviour", {"date_offset": 3600})
+    bench.api.insert(3, ago=-3600)
+    bench.clock.pass_by(1)
+    await bench.catch_up(20)
+    bench.api.simulator.control("behaviour", {"date_offset": 0})
+    bench.api.insert(2)
+    bench.clock.pass_by(100)
+    await bench.catch_up(20)
+    bench.assert_exact()
+
+
 async def test_what_is_remembered_is_bounded() -> None:
     bench = Bench(lateness=100, lateness_max=1000)
     for _ in range(60):
