@@ -230,9 +230,9 @@ def a_new_owner_looks_once(original: Original) -> Original:
 def told_again(original: Original) -> Original:
     """Forget that a command was told to be in doubt."""
 
-    async def _tell(self: Any) -> None:
+    async def _tell(self: Any, found: str) -> None:
         self._doubt = replace(self._doubt, told=False)
-        await original(self)
+        await original(self, found)
 
     return _tell
 
