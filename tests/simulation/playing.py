@@ -98,7 +98,7 @@ def _row(name: str, figures: Counter[str], columns: list[str]) -> str:
 
 @dataclass(frozen=True)
 class Book:
-    """All stories of a package, about the `code` of a folder; `play` tells one of them."""
+    """All stories of a package; `code` is the folder they are about, `play` tells one of them."""
 
     package: str
     code: str

@@ -14,18 +14,17 @@ import pytest
 from commands_api import PROVEN, WholeApi, on_whole, order
 from commands_bench import Make
 
+from bridge.commands.resolution import Wait, Watch
+from bridge.commands.sight import Effect, Nothing
 from bridge.config_types import VERBS
+from bridge.dev.world import Run
 
 LATE = 30.0
 """Seconds; the settle time is 35."""
 
 
-def run_of(api: WholeApi) -> dict[str, Any]:
-    return api.simulator.world.run(api.mission, api.run).row
-
-
-def agents_of(api: WholeApi) -> set[str]:
-    return {*api.simulator.world.run(api.mission, api.run).agents}
+def run_of(api: WholeApi) -> Run:
+    return api.simulator.world.run(api.mission, api.run)
 
 
 Case = tuple[dict[str, Any], dict[str, Any], Callable[[WholeApi], bool]]
@@ -34,17 +33,17 @@ CASES: dict[str, Case] = {
     "a resume, then a pause": (
         order("resume_run", run_id=WholeApi.run),
         order("pause_run", "c2"),
-        lambda api: run_of(api)["status"] == "paused",
+        lambda api: run_of(api).row["status"] == "paused",
     ),
     "a link, then the end of it": (
         order("link_agent", body={"telnyx_agent_id": "assistant-1"}),
         order("unlink_agent", "c2"),
-        lambda api: "assistant-1" not in agents_of(api),
+        lambda api: "assistant-1" not in run_of(api).agents,
     ),
     "an update of a run, then another": (
         order("update_run", body={"status": "running"}),
         order("update_run", "c2"),
-        lambda api: run_of(api)["status"] == "failed",
+        lambda api: run_of(api).row["status"] == "failed",
     ),
     "an update of a mission, then another": (
         order("update_mission", body={"name": "calls"}),
@@ -81,6 +80,15 @@ async def test_a_late_request_does_not_undo_a_later_command(make: Make, case: st
     ]
     assert len(held) == 2, "it came late"
     assert is_done(api)
+
+
+def test_absence_is_proven_anew_after_a_sight_of_what_was_ordered() -> None:
+    """Somebody set it and took it back: what was absent before that says nothing any more."""
+    watch, nothing = Watch(since=0.0, settle=35.0), Nothing("not there", certain=True)
+    assert watch.conclude(nothing, 0.0) == Wait(35.0)
+    assert watch.conclude(Effect("run", proven=False), 20.0) == Wait(35.0)
+    assert watch.conclude(nothing, 35.0) == Wait(70.0)
+    assert watch.conclude(nothing, 70.0) == nothing
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "clone_mission"])
