@@ -98,7 +98,8 @@ async def _left_out(view: View, event_id: str, run_id: str | None) -> _Found:
     seen = await look(view, event_id, run_id)
     run_id = seen.item.run_id if seen.item is not None else run_id
     checkpoint = await view.desk.look()
-    account = Account(checkpoint, view.lateness(checkpoint), view.source.audit_interval)
+    audited = view.configured(checkpoint).audit_interval / SECOND
+    account = Account(checkpoint, view.lateness(checkpoint), audited)
     name = None if run_id is None else digest(run_id, event_id)
     return _Found(seen=seen, reasons=list(reasons(account, name, seen)))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bridge.clock import SECOND, Clock
+from bridge.clock import Clock
 from bridge.config import SourceSettings
 from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
+from bridge.source import lateness
 from bridge.source.auditor import Auditor, Published
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.discovery import RunTable
@@ -37,14 +38,14 @@ def assembled(
     `timeout` is that of a request, in seconds.
     """
     index = MissionIndex(client, clock, settings.name)
-    cap = round(settings.lateness_max * SECOND)
+    configured = lateness.configured(settings)
     committer = Committer(
         checkpoint,
         publisher=publisher,
         writer=writer,
         index=index,
         clock=clock,
-        keep=cap,
+        configured=configured,
     )
     server = ServerClock(settings.lateness_max)
 
@@ -57,7 +58,7 @@ def assembled(
             may_go_on=may_go_on,
         )
 
-    interval = round(settings.audit_interval * SECOND)
+    interval, cap = configured.audit_interval, configured.lateness_max
     table = RunTable(client, committer, reader(), index, interval, cap)
     auditor = Auditor(client, clock, committer, reader(), table, on_topic, may_go_on, interval, cap)
     return Poller(settings, client, clock, committer, reader(), auditor, may_go_on)

@@ -63,6 +63,15 @@ class Late:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """Settings of the bridge that works on a source: bounds of the window, time between audits."""
+
+    lateness: Micros
+    lateness_max: Micros
+    audit_interval: Micros
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """Where a source stands; `floor` is where it was told to start, None for everything.
 
@@ -142,6 +151,7 @@ class Batch:
     runs: dict[str, RunSummary | None]
     reopened: list[str]
     sweep: int
+    configured: Configured | None = None
 
     @property
     def late(self) -> int:
@@ -153,15 +163,17 @@ class Batch:
 class Checkpoint:
     """The state of one source, as its records say.
 
-    `partitions` are the counts of the events topic and of the checkpoint topic (None: an older
-    version did not write them). `seen` has the content's checksum of each event by its digest
-    (0: not known), `undated` says how many of them have no time of their own.
+    `partitions` are the counts of the events topic and of the checkpoint topic, `configured` the
+    settings of the bridge that works on the source (None: an older version did not write them).
+    `seen` has the content's checksum of each event by its digest (0: not known), `undated` says how
+    many of them have no time of their own.
     """
 
     source: str
     feed: str
     account: str | None = None
     partitions: tuple[int, int] | None = None
+    configured: Configured | None = None
     position: Position = field(default_factory=Position)
     batch: int = 0
     chain: bytes = NO_CHAIN
@@ -185,6 +197,7 @@ class Checkpoint:
         sweep: int = 0,
         runs: Mapping[str, RunSummary | None] | None = None,
         proven: bool = False,
+        configured: Configured | None = None,
     ) -> Batch:
         """Decide what is new among `items` (oldest first) and what the checkpoint becomes.
 
@@ -193,7 +206,7 @@ class Checkpoint:
         a time, which take that of any neighbour: they are carried into the new segment. `publish`
         is called for each new event, in order; without it all items are only remembered. `runs`
         replaces summaries, before the items are added to them. With proven=True digests may be
-        expired: an audit has looked at what is published.
+        expired: an audit has looked at what is published. `configured` is what is told from now on.
         """
         any_age = proven or publish is None
         oldest = BEGINNING if any_age else max(position.oldest, self.position.oldest)
@@ -225,7 +238,8 @@ class Checkpoint:
             )
         segment = self._segment(list(entries.values()), max(server_time, keep))
         number = max(sweep, self.sweep)
-        return Batch(fresh, position, segment, expired, changed, reopened, number)
+        said = configured or self.configured
+        return Batch(fresh, position, segment, expired, changed, reopened, number, said)
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch that is committed."""
@@ -242,6 +256,7 @@ class Checkpoint:
                 self.runs[run] = summary
         self.position = batch.position
         self.sweep = batch.sweep
+        self.configured = batch.configured
         self.published += len(batch.fresh)
         self.late += batch.late
         self.is_new = False

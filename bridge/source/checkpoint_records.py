@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import reduce
 from itertools import pairwise
 from operator import xor
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from bridge.clock import Micros
 from bridge.errors import StateError
-from bridge.source.checkpoint import Batch, Checkpoint, Climb, Hole, Late, Position
+from bridge.source.checkpoint import Batch, Checkpoint, Climb, Configured, Hole, Late, Position
 from bridge.source.runs import Listing, RunSummary
 from bridge.source.segment import Segment
 from bridge.source.sweep import BEGINNING
@@ -55,7 +55,7 @@ def records(state: Checkpoint, batch: Batch) -> list[Record]:
 def whole(state: Checkpoint) -> tuple[Record, list[Record]]:
     """Return a state as records: its frontier, and everything that the frontier speaks of."""
     name = state.source
-    unchanged = Batch([], state.position, None, [], {}, [], state.sweep)
+    unchanged = Batch([], state.position, None, [], {}, [], state.sweep, state.configured)
     rest = [segment_record(name, segment) for segment in state.segments.values()]
     rest += [(f"run/{name}/{run}", _run_value(run, one)) for run, one in state.runs.items()]
     return (f"frontier/{name}", _frontier_value(state, unchanged)), rest
@@ -114,6 +114,7 @@ def read_frontier(source: str, feed: str, value: Mapping[str, Any]) -> Checkpoin
         feed,
         account=body["account"],
         partitions=_partitions(body),
+        configured=body["configured"] and Configured(**body["configured"]),
         position=_position(body),
         batch=body["batch"],
         chain=body["chain"],
@@ -329,6 +330,7 @@ def _frontier_value(state: Checkpoint, batch: Batch) -> dict[str, Any]:
         "bottom": position.bottom,
         "event_partitions": state.partitions and state.partitions[0],
         "checkpoint_partitions": state.partitions and state.partitions[1],
+        "configured": batch.configured and asdict(batch.configured),
     }
     return _value("Frontier", fields)
 

@@ -10,13 +10,23 @@ from collections.abc import Iterable
 from typing import Final
 
 from bridge.clock import SECOND, Micros
-from bridge.source.checkpoint import Late
+from bridge.config import SourceSettings
+from bridge.source.checkpoint import Configured, Late
 from bridge.source.sweep import Item
 
 MARGIN: Final = 2
 """The window is so many times the worst lateness of the last day, within its bounds."""
 
 REMEMBERED: Final[Micros] = 86_400 * SECOND
+
+
+def configured(source: SourceSettings) -> Configured:
+    """Return what a checkpoint tells of the settings that it is written with."""
+    return Configured(
+        lateness=round(source.lateness * SECOND),
+        lateness_max=round(source.lateness_max * SECOND),
+        audit_interval=round(source.audit_interval * SECOND),
+    )
 
 
 def how_late(items: Iterable[Item], frontier: Micros | None) -> list[Micros]:
@@ -36,8 +46,8 @@ def worst(before: Late | None, measured: Iterable[Micros], now: Micros) -> Late 
     return before
 
 
-def window(configured: Micros, cap: Micros, measured: Late | None) -> Micros:
+def window(bounds: Configured, measured: Late | None) -> Micros:
     """Return the lateness window in use."""
     if measured is None:
-        return configured
-    return max(configured, min(cap, MARGIN * measured.by))
+        return bounds.lateness
+    return max(bounds.lateness, min(bounds.lateness_max, MARGIN * measured.by))

@@ -53,7 +53,7 @@ class Poller:
         self._reader = reader
         self._auditor = auditor
         self._feed = lists.feed(client)
-        self._lateness_max = round(settings.lateness_max * SECOND)
+        self._configured = lateness.configured(settings)
         self._deep_at = 0.0
         self._quiet = False
         self._tail_at = 0.0
@@ -65,8 +65,7 @@ class Poller:
     @property
     def lateness(self) -> Micros:
         """The lateness window in use."""
-        configured = round(self._settings.lateness * SECOND)
-        return lateness.window(configured, self._lateness_max, self.checkpoint.position.worst_late)
+        return lateness.window(self._configured, self.checkpoint.position.worst_late)
 
     async def turn(self) -> bool:
         """Poll once, then audit until the next poll is due; True if more is waiting.
@@ -197,7 +196,7 @@ class Poller:
     ) -> tuple[Position, list[Finding]]:
         """Note gaps; audits look into them, and into what is added to them meanwhile."""
         before, now = self.checkpoint.position, self._reader.server_now()
-        out_of_reach = gaps.out_of_reach(before, now, self.lateness, self._lateness_max)
+        out_of_reach = gaps.out_of_reach(before, now, self.lateness, self._configured.lateness_max)
         fallen_off = gaps.fallen_off(before, stop, swept.bottom) if swept.gap else None
         position, findings = self._noted(position, fallen_off)
         position, more = self._noted(position, out_of_reach)
@@ -317,7 +316,7 @@ class Poller:
         if self.fresh_until is not None:
             settled = min(settled, self.fresh_until)
         stop = settled - self.lateness - self._reader.server.step
-        return max(stop, position.frontier - self._lateness_max, position.oldest)
+        return max(stop, position.frontier - self._configured.lateness_max, position.oldest)
 
     def _ahead(self, newest: Micros) -> Micros:
         """Return the frontier moved to `newest`; it never goes back."""

@@ -11,10 +11,16 @@ from bridge.errors import InvalidRecord, StateError
 from bridge.kafka.consumer import log_bounds
 from bridge.source import rebuilt
 from bridge.source.checkpoint import Checkpoint
-from bridge.source.checkpoint_records import read_frontier, whole
+from bridge.source.checkpoint_records import whole
 from bridge.source.kept import kept
 from bridge.source.rebuilt import Certificates, Published
-from bridge.source.replacement import Replacement, Stored, frontier_in, last_batch, read_stored
+from bridge.source.replacement import (
+    Replacement,
+    Stored,
+    last_batch,
+    read_stored,
+    readable_frontier,
+)
 from bridge.source.view import View
 
 
@@ -70,12 +76,13 @@ async def _plan(view: View, refused: str | None, there: Stored) -> Repair | None
     """Read the topics, and decide what takes the place of what is there."""
     name, feed = view.source.name, view.desk.feed
     layout = view.desk.layout
-    frontier = await _frontier(view, frontier_in(there, name, layout.checkpoint_partition))
+    frontier = await readable_frontier(view, there)
+    keep = view.configured(frontier).lateness_max
     certificates = await _certificates(view)
     began = _began(view, certificates) if frontier is None else frontier.position.audit_floor
     stands = rebuilt.position(certificates, frontier, began)
     published = Published(
-        known_from=stands.oldest_read(view.lateness_max),
+        known_from=stands.oldest_read(keep),
         counted_from=stands.counted_from,
     )
     await _read_events(view, published, certificates)
@@ -93,22 +100,10 @@ async def _plan(view: View, refused: str | None, there: Stored) -> Repair | None
         partitions=(layout.event_partitions, layout.checkpoint_partitions),
         batch=max(known.batch, batch, last_batch(there)),
         sweep=max(known.sweep, sweep),
+        configured=view.configured(frontier),
     )
-    state = rebuilt.rebuild(known, stands, published, keep=view.lateness_max, now=view.clock.now())
+    state = rebuilt.rebuild(known, stands, published, keep=keep, now=view.clock.now())
     return Repair(state, refused, frontier, certificates, published)
-
-
-async def _frontier(view: View, value: bytes | None) -> Checkpoint | None:
-    """Return what the frontier record says; None if it cannot be read."""
-    if value is None:
-        return None
-    try:
-        decoded = await view.desk.codec.decode(f"{view.desk.layout.checkpoint}-value", value)
-    except InvalidRecord:
-        return None
-    if not decoded["body"][0].endswith(".Frontier"):
-        return None
-    return read_frontier(view.source.name, view.desk.feed, decoded)
 
 
 async def _certificates(view: View) -> Certificates:

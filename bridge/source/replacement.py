@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
+from bridge.errors import InvalidRecord
 from bridge.kafka.producer import Record, Writer
-from bridge.source.checkpoint import NO_CHAIN
+from bridge.source.checkpoint import NO_CHAIN, Checkpoint
 from bridge.source.checkpoint_records import Record as StateRecord
-from bridge.source.checkpoint_records import concerns, segment_record
+from bridge.source.checkpoint_records import concerns, read_frontier, segment_record
 from bridge.source.segment import Segment
 from bridge.source.view import View
 
@@ -102,11 +103,25 @@ async def read_stored(view: View, claim: bytes | None = None) -> Stored:
     return found
 
 
-def frontier_in(stored: Stored, source: str, here: int) -> bytes | None:
-    """Return a source's frontier record, the one on its partition before any other."""
-    name = f"frontier/{source}"
+async def readable_frontier(view: View, stored: Stored) -> Checkpoint | None:
+    """Return what a source's frontier record says; None if there is none, or it cannot be read.
+
+    The one on the source's partition comes before any other. Raises StateError for a frontier of
+    another feed or version.
+    """
+    name, here = f"frontier/{view.source.name}", view.desk.layout.checkpoint_partition
     found = [(number != here, value) for (number, key), value in stored.items() if key == name]
-    return min(found)[1] if found else None
+    if not found:
+        return None
+    try:
+        decoded = await view.desk.codec.decode(
+            f"{view.desk.layout.checkpoint}-value", min(found)[1]
+        )
+    except InvalidRecord:
+        return None
+    if not decoded["body"][0].endswith(".Frontier"):
+        return None
+    return read_frontier(view.source.name, view.desk.feed, decoded)
 
 
 def last_batch(stored: Stored) -> int:

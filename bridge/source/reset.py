@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
-from bridge.clock import Micros, utc
+from bridge.clock import SECOND, Micros, utc
 from bridge.errors import ApiError, StateError
 from bridge.kafka.producer import Writer
 from bridge.source.assembly import assembled
 from bridge.source.certificate import Proof
-from bridge.source.checkpoint import Checkpoint, Position
+from bridge.source.checkpoint import Checkpoint, Configured, Position
 from bridge.source.reader import OTHERWISE
-from bridge.source.replacement import Replacement, Stored, last_batch
+from bridge.source.replacement import Replacement, Stored, last_batch, readable_frontier
 from bridge.source.sweep import BEGINNING
 from bridge.source.transaction import Committer
 from bridge.source.view import View
@@ -65,14 +66,25 @@ async def reset(view: View, start: Start) -> Checkpoint:
         place = await Replacement.begin(view, writer)
         await place.refuse((f"frontier/{view.source.name}", None))
         await place.write([])
-        state = await _begin(view, writer, start, place.stored)
+        configured = await _settings(view, place.stored)
+        state = await _begin(view, writer, start, configured, last_batch(place.stored))
         await place.end()
     finally:
         await writer.close()
     return state
 
 
-async def _begin(view: View, writer: Writer, start: Start, stored: Stored) -> Checkpoint:
+async def _settings(view: View, stored: Stored) -> Configured:
+    """Return the settings of the bridge that works on the source, where its frontier tells them."""
+    try:
+        return view.configured(await readable_frontier(view, stored))
+    except StateError:  # another feed's or version's
+        return view.configured(None)
+
+
+async def _begin(
+    view: View, writer: Writer, start: Start, configured: Configured, batch: int
+) -> Checkpoint:
     """Write the records of a source that begins."""
     # Numbers of batches are never used again: headers of events and certificates name them.
     layout = view.desk.layout
@@ -80,17 +92,18 @@ async def _begin(view: View, writer: Writer, start: Start, stored: Stored) -> Ch
         view.source.name,
         view.desk.feed,
         partitions=(layout.event_partitions, layout.checkpoint_partitions),
-        batch=last_batch(stored),
+        configured=configured,
+        batch=batch,
     )
     if start == "latest":
-        return await _begin_at_latest(view, writer, state)
+        return await _begin_at_latest(view, writer, state, configured)
     committer = Committer(
         state,
         publisher=view.publisher,
         writer=writer,
         index=view.index,
         clock=view.clock,
-        keep=view.lateness_max,
+        configured=configured,
     )
     floor = None if start == "earliest" else start
     proof = Proof("shallow", 0, view.clock.now(), BEGINNING, view.lateness(state))
@@ -98,14 +111,17 @@ async def _begin(view: View, writer: Writer, start: Start, stored: Stored) -> Ch
     return state
 
 
-async def _begin_at_latest(view: View, writer: Writer, state: Checkpoint) -> Checkpoint:
+async def _begin_at_latest(
+    view: View, writer: Writer, state: Checkpoint, configured: Configured
+) -> Checkpoint:
     """Let the source's own poller decide where that is: its first turn does nothing else."""
 
     async def nothing_on_topic(_run_id: str, _since: Micros) -> set[bytes] | None:
         return None
 
+    in_use = {name: value / SECOND for name, value in asdict(configured).items()}
     poller = assembled(
-        view.source.model_copy(update={"start": "latest"}),
+        view.source.model_copy(update={"start": "latest", **in_use}),
         client=view.client,
         clock=view.clock,
         checkpoint=state,

@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Final
 
 from bridge import telemetry
-from bridge.clock import Clock, Micros
+from bridge.clock import Clock
 from bridge.errors import ApiError, ApiRejected
 from bridge.kafka.producer import Record, Writer
 from bridge.source import certificate
 from bridge.source.certificate import Finding, Proof
-from bridge.source.checkpoint import Batch, Checkpoint, Fresh, Position
+from bridge.source.checkpoint import Batch, Checkpoint, Configured, Fresh, Position
 from bridge.source.enrich import MissionIndex
 from bridge.source.publish import Publisher, origin_of
 from bridge.source.runs import RunSummary
@@ -28,7 +28,7 @@ BATCH_ITEMS: Final = 8000
 
 
 class Committer:
-    """Writes for one source, as the only owner of its checkpoint; `keep` is the lateness cap."""
+    """Writes for one source, as the only owner of its checkpoint; `configured` is what it tells."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class Committer:
         writer: Writer,
         index: MissionIndex,
         clock: Clock,
-        keep: Micros,
+        configured: Configured,
     ) -> None:
         self.state = state
         self._publisher = publisher
         self._writer = writer
         self._index = index
         self._clock = clock
-        self._keep = keep
+        self._configured = configured
 
     async def commit_all(
         self,
@@ -96,14 +96,16 @@ class Committer:
             items,
             position,
             server_time=max(proof.server_time, now),
-            keep=position.oldest_read(self._keep),
+            keep=position.oldest_read(self._configured.lateness_max),
             publish=made if publish else None,
             sweep=proof.number,
             runs=runs,
             proven=proven,
+            configured=self._configured,
         )
         changes = batch.segment is not None or batch.runs or findings
-        if not changes and batch.position == state.position and not state.is_new:
+        after, before = (batch.position, batch.configured), (state.position, state.configured)
+        if not changes and after == before and not state.is_new:
             return None
         told = [*findings, *self._reopened(batch)]
         records = events + self._publisher.records(state, batch, now, proof, told)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bridge.clock import SECOND, Clock, Micros
+from bridge.clock import Clock, Micros
 from bridge.config import Settings, SourceSettings
 from bridge.errors import RateLimited
 from bridge.kafka.consumer import Received, read_partition
@@ -14,7 +14,7 @@ from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Page
 from bridge.source import lateness, lists
-from bridge.source.checkpoint import Checkpoint
+from bridge.source.checkpoint import Checkpoint, Configured
 from bridge.source.enrich import MissionIndex
 from bridge.source.publish import Publisher
 from bridge.source.reader import ApiList, Reader
@@ -47,15 +47,14 @@ class View:
         """Seconds without progress after which reading from Kafka is given up."""
         return self.desk.transaction_timeout + READ_SECONDS
 
-    @property
-    def lateness_max(self) -> Micros:
-        """The cap of the lateness window."""
-        return round(self.source.lateness_max * SECOND)
+    def configured(self, checkpoint: Checkpoint | None) -> Configured:
+        """Return the settings of the bridge that works on the source; our own if none tells."""
+        told = None if checkpoint is None else checkpoint.configured
+        return told or lateness.configured(self.source)
 
     def lateness(self, checkpoint: Checkpoint) -> Micros:
         """Return the lateness window that is in use by a checkpoint."""
-        configured = round(self.source.lateness * SECOND)
-        return lateness.window(configured, self.lateness_max, checkpoint.position.worst_late)
+        return lateness.window(self.configured(checkpoint), checkpoint.position.worst_late)
 
     def reader(self) -> Reader:
         """Return a reader of lists, which knows nothing of them yet."""
