@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -87,12 +87,13 @@ def list_(
 
 async def _list(settings: Settings, side: Side, wanted: Wanted, *, as_json: bool) -> Counter[str]:
     counts = Counter[str]()
-    async for letter in _letters(settings, side, wanted):
-        counts[letter.reason] += 1
-        if as_json:
-            say_json(letters.as_object(letter))
-        else:
-            typer.echo(printable(letters.as_line(letter)))
+    async with aclosing(_letters(settings, side, wanted)) as found:
+        async for letter in found:
+            counts[letter.reason] += 1
+            if as_json:
+                say_json(letters.as_object(letter))
+            else:
+                typer.echo(printable(letters.as_line(letter)))
     return counts
 
 
@@ -127,9 +128,10 @@ def show(
 
 async def _find(settings: Settings, side: Side, at: Place) -> tuple[Letter, Any, str | None] | None:
     """Return a letter with its value decoded, or with why it cannot be."""
-    async for letter in _letters(settings, side, Wanted()):
-        if at.covers(letter.at):
-            return letter, *await _decoded(settings, letter)
+    async with aclosing(_letters(settings, side, Wanted())) as found:
+        async for letter in found:
+            if at.covers(letter.at):
+                return letter, *await _decoded(settings, letter)
     return None
 
 
@@ -222,7 +224,8 @@ class _Replaying:
         count = len(await find_topic(kafka, self._commands))
         async with AsyncExitStack() as stack:
             writer = None if self._dry_run else await stack.enter_async_context(_writer(kafka))
-            async for letter in _letters(self._settings, Side.COMMANDS, wanted):
+            found = _letters(self._settings, Side.COMMANDS, wanted)
+            async for letter in await stack.enter_async_context(aclosing(found)):
                 if why := letters.refusal(letter, self._commands, count, again=again):
                     self.left_out += 1
                     self._say(letter, None, why)
@@ -286,13 +289,14 @@ def _topic(settings: Settings, side: Side) -> str:
     return settings.topic(f"{side}.dlq")
 
 
-async def _letters(settings: Settings, side: Side, wanted: Wanted) -> AsyncIterator[Letter]:
+async def _letters(settings: Settings, side: Side, wanted: Wanted) -> AsyncGenerator[Letter, None]:
     """Yield the letters that are there now and are wanted, partition after partition."""
     kafka = KafkaClient(settings.kafka)
     patience = settings.kafka.transaction_timeout + _READ_SECONDS
     for at in await find_topic(kafka, _topic(settings, side)):
         log = read_partition(kafka, at.topic, at.partition, until=None, timeout=patience)
-        async for record in log:
-            letter = Letter.of(record)
-            if wanted.fits(letter):
-                yield letter
+        async with aclosing(log):
+            async for record in log:
+                letter = Letter.of(record)
+                if wanted.fits(letter):
+                    yield letter

@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import typer
@@ -64,16 +65,19 @@ async def _tail(
     try:
         async with open_topic(kafka, settings.topic(topic), topic) as reader:
             decoder, shown = Decoder(registry), 0
-            async for record in _records(reader, start, follow=follow):
-                await _show(record, decoder, as_json=as_json)
-                shown += 1
-                if shown == limit:
-                    return
+            async with aclosing(_records(reader, start, follow=follow)) as records:
+                async for record in records:
+                    await _show(record, decoder, as_json=as_json)
+                    shown += 1
+                    if shown == limit:
+                        return
     finally:
         await registry.aclose()
 
 
-async def _records(reader: TopicReader, start: str, *, follow: bool) -> AsyncIterator[Received]:
+async def _records(
+    reader: TopicReader, start: str, *, follow: bool
+) -> AsyncGenerator[Received, None]:
     """Yield records from `start`; without `follow` up to the end as it is now."""
     starts, ends = await reader.starts(), await reader.ends()
     reader.seek(first_offsets(start, starts, ends))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -75,18 +76,16 @@ class Tracer:
     async def find(self, command_id: str) -> Traced:
         """Return what the topics of commands tell of one."""
         found, needle = Traced(), command_id.encode()
-        async for told in self._decoded("commands", needle):
-            if told[1]["command_id"] == command_id:
-                found.sent.append(told)
-        async for record in self._records("command-state"):
-            if record.key == needle:
-                found.ledger = await self._decode("command-state", record)
-        async for told in self._decoded("command-results", needle):
-            if told[1]["command_id"] == command_id:
-                found.results.append(told)
-        async for record in self._records("commands.dlq"):
-            if needle in (record.value or b""):
-                found.letters.append(record)
+        found.sent += await self._naming("commands", command_id)
+        async with aclosing(self._records("command-state")) as records:
+            async for record in records:
+                if record.key == needle:
+                    found.ledger = await self._decode("command-state", record)
+        found.results += await self._naming("command-results", command_id)
+        async with aclosing(self._records("commands.dlq")) as records:
+            async for record in records:
+                if needle in (record.value or b""):
+                    found.letters.append(record)
         return found
 
     async def follow(self, found: Traced, command_id: str, client: MissionsClient) -> None:
@@ -104,22 +103,28 @@ class Tracer:
     async def _events(self, found: Traced, run_id: str, needle: bytes) -> None:
         """Look through the events of a run."""
         key = run_id.encode()
-        async for record in self._records("events", key):
-            if record.key != key:
-                continue
-            found.first = found.first or record
-            found.events += 1
-            told = await self._decode("events", record) if needle in (record.value or b"") else None
-            if told is not None and told[1]["idempotency_key"] == needle.decode():
-                found.logged.append(told)
+        async with aclosing(self._records("events", key)) as records:
+            async for record in records:
+                if record.key != key:
+                    continue
+                found.first = found.first or record
+                found.events += 1
+                bears = needle in (record.value or b"")
+                told = await self._decode("events", record) if bears else None
+                if told is not None and told[1]["idempotency_key"] == needle.decode():
+                    found.logged.append(told)
 
-    async def _decoded(self, short: str, needle: bytes) -> AsyncIterator[Told]:
-        """Yield the records that have these bytes in them; Avro writes texts as they are."""
-        async for record in self._records(short):
-            if needle in (record.value or b""):
-                told = await self._decode(short, record)
-                if told is not None:
-                    yield told
+    async def _naming(self, short: str, command_id: str) -> list[Told]:
+        """Return the records of a command; Avro writes texts as they are."""
+        found, needle = list[Told](), command_id.encode()
+        async with aclosing(self._records(short)) as records:
+            async for record in records:
+                told = (
+                    await self._decode(short, record) if needle in (record.value or b"") else None
+                )
+                if told is not None and told[1]["command_id"] == command_id:
+                    found.append(told)
+        return found
 
     async def _decode(self, short: str, record: Received) -> Told | None:
         try:
@@ -127,7 +132,9 @@ class Tracer:
         except InvalidRecord:
             return None  # a deletion, or what somebody else wrote there
 
-    async def _records(self, short: str, key: bytes | None = None) -> AsyncIterator[Received]:
+    async def _records(
+        self, short: str, key: bytes | None = None
+    ) -> AsyncGenerator[Received, None]:
         """Yield the records of a topic, or of a key's partition; none where there is no topic."""
         subject = subject_of(self._prefix, short)
         known = subjects(self._prefix)
@@ -143,8 +150,9 @@ class Tracer:
             log = read_partition(
                 self._kafka, at.topic, at.partition, until=None, timeout=self._patience
             )
-            async for record in log:
-                yield record
+            async with aclosing(log):
+                async for record in log:
+                    yield record
 
 
 async def _started(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -48,8 +48,8 @@ async def read_partition(
     *,
     until: Callable[[Received], bool] | None,
     timeout: float,
-) -> AsyncIterator[Received]:
-    """Yield the committed records of a partition from the start of its log.
+) -> AsyncGenerator[Received, None]:
+    """Yield the committed records of a partition from the start of its log; to be closed.
 
     Ends after the first record for which `until` is true; without `until`, at the end that the log
     had when the reading began. Open transactions below that end are waited for, as they hide what

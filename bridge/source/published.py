@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from aiokafka import TopicPartition
 
 from bridge.clock import Micros
@@ -29,11 +31,13 @@ async def published(
         # What retention has emptied holds no record that could say how far it reaches back.
         first: Micros | None = None
         records = read_partition(kafka, topic, partition, until=None, timeout=timeout)
-        async for record in records:
-            first = record.timestamp * 1000 if first is None else first
-            headers = headers_of(record)
-            if record.key == key and REPLAY not in headers and (one := digest_of(record, headers)):
-                found.add(one)
+        async with aclosing(records):
+            async for record in records:
+                first = record.timestamp * 1000 if first is None else first
+                headers = headers_of(record)
+                is_own = record.key == key and REPLAY not in headers
+                if is_own and (one := digest_of(record, headers)):
+                    found.add(one)
         if topic == layout.events and begin and (first is None or first > since):
             return None
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
@@ -59,8 +60,9 @@ async def reconcile(
     until = checkpoint.position.complete_until(view.lateness(checkpoint))
     subject = f"{layout.events}-value"
     for where, partitions in ((name, len(topic)), (layout.dead_letters, 1)):
-        async for record in view.records(where, partitions):
-            if run is None or record.key == run.run_id.encode():
-                comparison.find(await kept(view.desk.codec, subject, record))
+        async with aclosing(view.records(where, range(partitions))) as records:
+            async for record in records:
+                if run is None or record.key == run.run_id.encode():
+                    comparison.find(await kept(view.desk.codec, subject, record))
     differences = comparison.differences(start=checkpoint.position.counted_from, until=until)
     return Report(name, since, until, comparison.counts, differences)

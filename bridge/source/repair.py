@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from aiokafka import TopicPartition
@@ -108,13 +109,14 @@ async def _plan(view: View, refused: str | None, there: Stored) -> Repair | None
 
 async def _certificates(view: View) -> Certificates:
     topic, found = view.desk.layout.audit, Certificates()
-    async for record in view.records(topic, 1):
-        try:
-            told = await view.desk.codec.decode(f"{topic}-value", record.value)
-        except InvalidRecord:
-            continue  # anyone may write there; what is not ours proves nothing
-        if told["source"] == view.source.name:
-            found.take(told)
+    async with aclosing(view.records(topic, (0,))) as records:
+        async for record in records:
+            try:
+                told = await view.desk.codec.decode(f"{topic}-value", record.value)
+            except InvalidRecord:
+                continue  # anyone may write there; what is not ours proves nothing
+            if told["source"] == view.source.name:
+                found.take(told)
     return found
 
 
@@ -139,10 +141,11 @@ async def _read_events(view: View, published: Published, certificates: Certifica
         if begin:
             published.reaches_back[at.topic, at.partition] = latest
         first = True
-        async for record in view.partition(at.topic, at.partition):
-            if first and begin:
-                published.reaches_back[at.topic, at.partition] = record.timestamp * 1000
-            first = False
-            one = await kept(view.desk.codec, f"{layout.events}-value", record)
-            if one is not None and not one.replay and one.source in (None, view.source.name):
-                published.take(one)
+        async with aclosing(view.records(at.topic, (at.partition,))) as records:
+            async for record in records:
+                if first and begin:
+                    published.reaches_back[at.topic, at.partition] = record.timestamp * 1000
+                first = False
+                one = await kept(view.desk.codec, f"{layout.events}-value", record)
+                if one is not None and not one.replay and one.source in (None, view.source.name):
+                    published.take(one)

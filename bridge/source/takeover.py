@@ -10,6 +10,7 @@ import os
 import platform
 import uuid
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,13 +121,14 @@ class Desk:
             # A foreign transaction may hold the claim back for as long as brokers let it stay open.
             timeout=self.transaction_timeout + READ_SECONDS,
         )
-        async for record in records:
-            self.beat()
-            key = (record.key or b"").decode("utf-8", "replace")
-            if record.value is None:
-                live.pop(key, None)
-            elif state.concerns(self.source, key) or key.startswith("frontier/"):
-                live[key] = record.value
+        async with aclosing(records):
+            async for record in records:
+                self.beat()
+                key = (record.key or b"").decode("utf-8", "replace")
+                if record.value is None:
+                    live.pop(key, None)
+                elif state.concerns(self.source, key) or key.startswith("frontier/"):
+                    live[key] = record.value
         return live
 
     def _own(self, live: Live) -> Live:

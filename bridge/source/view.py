@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -92,15 +93,13 @@ class View:
         summary = (await self.desk.look()).runs.get(short_run(run_id))
         return None if summary is None else summary.mission_id
 
-    async def records(self, topic: str, partitions: int) -> AsyncIterator[Received]:
-        """Yield the records of a topic, partition after partition, each to the end of its log."""
-        for number in range(partitions):
-            async for record in self.partition(topic, number):
-                yield record
-
-    def partition(self, topic: str, number: int) -> AsyncIterator[Received]:
-        """Read one partition to the end of its log."""
-        return read_partition(self.desk.kafka, topic, number, until=None, timeout=self.patience)
+    async def records(self, topic: str, numbers: Iterable[int]) -> AsyncGenerator[Received, None]:
+        """Yield the records of partitions, one after the other, each to its end; to be closed."""
+        for number in numbers:
+            log = read_partition(self.desk.kafka, topic, number, until=None, timeout=self.patience)
+            async with aclosing(log):
+                async for record in log:
+                    yield record
 
     @property
     def publisher(self) -> Publisher:

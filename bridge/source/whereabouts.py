@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,29 +41,29 @@ class Place:
 async def places(view: View, event_id: str, run_id: str | None) -> list[Place]:
     """Return all records of an event, of one run or of any. Raises KafkaAway, RegistryAway."""
     layout, found = view.desk.layout, list[Place]()
-    async for record in _candidates(view, run_id):
-        headers = headers_of(record)
-        key = (record.key or b"").decode(errors="replace")
-        if run_id not in (None, key) or not _names(headers, key, event_id):
-            continue
-        one = await kept(view.desk.codec, f"{layout.events}-value", record)
-        if one is not None:
-            failed = headers.get(REASON) if DIGEST in headers else None
-            found.append(Place(one, origin_in(headers), failed, headers.get(REPLAY)))
-    return found
-
-
-async def _candidates(view: View, run_id: str | None) -> AsyncIterator[Received]:
-    """Yield the records among which those of an event are."""
-    layout = view.desk.layout
     numbers: Sequence[int] = range(layout.event_partitions)
     if run_id is not None:
         numbers = [murmur2(run_id.encode(), layout.event_partitions)]
-    for number in numbers:
-        async for record in view.partition(layout.events, number):
-            yield record
-    async for record in view.partition(layout.dead_letters, 0):
-        yield record
+    for topic, partitions in ((layout.events, numbers), (layout.dead_letters, (0,))):
+        async with aclosing(view.records(topic, partitions)) as records:
+            async for record in records:
+                place = await _place(view, record, event_id, run_id)
+                if place is not None:
+                    found.append(place)
+    return found
+
+
+async def _place(view: View, record: Received, event_id: str, run_id: str | None) -> Place | None:
+    """Return what a record says of an event; None: it is another's."""
+    headers = headers_of(record)
+    key = (record.key or b"").decode(errors="replace")
+    if run_id not in (None, key) or not _names(headers, key, event_id):
+        return None
+    one = await kept(view.desk.codec, f"{view.desk.layout.events}-value", record)
+    if one is None:
+        return None
+    failed = headers.get(REASON) if DIGEST in headers else None
+    return Place(one, origin_in(headers), failed, headers.get(REPLAY))
 
 
 def _names(headers: Mapping[str, str], run_id: str, event_id: str) -> bool:
@@ -80,15 +81,16 @@ async def certificates(view: View, found: Sequence[Place]) -> dict[tuple[str, st
     topic = view.desk.layout.audit
     wanted = {(place.origin.get("batch", ""), place.origin.get("sweep", "")) for place in found}
     told: dict[tuple[str, str], Any] = {}
-    async for record in view.records(topic, 1):
-        try:
-            value = await view.desk.codec.decode(f"{topic}-value", record.value)
-        except InvalidRecord:
-            continue  # anyone may write there; what is not ours proves nothing
-        if value["source"] == view.source.name and value["kind"] == "sweep":
-            name = str(value["batch"]), str(value["sweep"]["number"])
-            if name in wanted and value["sweep"]["published"]:
-                told[name] = value
+    async with aclosing(view.records(topic, (0,))) as records:
+        async for record in records:
+            try:
+                value = await view.desk.codec.decode(f"{topic}-value", record.value)
+            except InvalidRecord:
+                continue  # anyone may write there; what is not ours proves nothing
+            if value["source"] == view.source.name and value["kind"] == "sweep":
+                name = str(value["batch"]), str(value["sweep"]["number"])
+                if name in wanted and value["sweep"]["published"]:
+                    told[name] = value
     return told
 
 
@@ -112,19 +114,20 @@ async def commands_behind(view: View, place: Place) -> Behind:
         await view.desk.codec.prepare(subject, known[subject].schema)
     except ConfigError:
         return behind  # an installation that carries out no commands
-    async for record in view.records(topic, len(partitions)):
-        if place.kept.run_id.encode() not in (record.value or b""):
-            continue  # Avro writes texts as they are
-        try:
-            result = await view.desk.codec.decode(subject, record.value)
-        except InvalidRecord:
-            continue
-        if result["run_id"] != place.kept.run_id:
-            continue
-        if result["command_id"] in ids:
-            behind.logged = result
-        elif result["type"] == "start_run" and result["final"]:
-            behind.started = result
+    async with aclosing(view.records(topic, range(len(partitions)))) as records:
+        async for record in records:
+            if place.kept.run_id.encode() not in (record.value or b""):
+                continue  # Avro writes texts as they are
+            try:
+                result = await view.desk.codec.decode(subject, record.value)
+            except InvalidRecord:
+                continue
+            if result["run_id"] != place.kept.run_id:
+                continue
+            if result["command_id"] in ids:
+                behind.logged = result
+            elif result["type"] == "start_run" and result["final"]:
+                behind.started = result
     return behind
 
 
