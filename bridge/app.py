@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -38,6 +37,7 @@ from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
 from bridge.ops.server import ops_app
 from bridge.ops.serving import serving
+from bridge.output import say_once
 from bridge.source.owner import Source
 from bridge.source.publish import Layout
 from bridge.startup import Dependency, reach
@@ -52,9 +52,9 @@ _log = telemetry.log(__name__)
 
 
 def run(settings: Settings, only: Only | None) -> int:
-    """Run the bridge until SIGTERM or SIGINT; return the exit code.
+    """Run the bridge until SIGTERM, SIGINT or SIGHUP; return the exit code.
 
-    A second signal ends the process at once. Raises Stop with its exit code.
+    A second SIGTERM or SIGINT ends the process at once. Raises Stop with its exit code.
     """
     telemetry.configure_logging(settings.log.level, settings.log.format)
     # The client's retries are counted by their answers; a line for each would say it twice.
@@ -79,19 +79,26 @@ async def _run(settings: Settings, only: Only | None) -> int:
 
 
 def _take_signals(stop: asyncio.Event) -> None:
-    asked_before = False
+    """Drain at the first signal; SIGHUP only asks, as it often comes along with another."""
+    insisted = False
 
-    def asked() -> None:
-        nonlocal asked_before
-        if asked_before:
+    def ask() -> None:
+        if not stop.is_set():
+            _log.info("stopping")
+            stop.set()
+
+    def insist() -> None:
+        nonlocal insisted
+        if insisted:
             os._exit(EXIT_GAVE_UP)
-        asked_before = True
-        _log.info("stopping")
-        stop.set()
+        insisted = True
+        ask()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked)
+        loop.add_signal_handler(number, insist)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+        loop.add_signal_handler(signal.SIGHUP, ask)
 
 
 class Bridge:
@@ -281,9 +288,7 @@ class Bridge:
         while not stop.is_set() and self._health.reasons:
             await self._clock.sleep(0.05, stop)
         if not stop.is_set():
-            line = {"event": "ready", "ops": ops, "version": __version__}
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
+            say_once(json.dumps({"event": "ready", "ops": ops, "version": __version__}))
         await stop.wait()
 
     def _status(self) -> dict[str, Any]:

@@ -212,4 +212,9 @@ failures = Counter(
     ["dependency"],
     registry=METRICS,
 )
+log_lines_dropped = Counter(
+    "bridge_log_lines_dropped",
+    "Lines of the log that were dropped because nobody reads standard error, or it is closed.",
+    registry=METRICS,
+)
 ready = Gauge("bridge_ready", "1 when ready, else 0; /readyz has the reason.", registry=METRICS)

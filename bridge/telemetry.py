@@ -327,6 +327,16 @@ def reply_failed(topic: str) -> None:
     _log.warning("reply_failed", topic=topic)
 
 
+def log_line_dropped() -> None:
+    """Count a line of the log that cannot be written."""
+    metrics.log_lines_dropped.inc()
+
+
+def log_lines_were_dropped(count: int) -> None:
+    """Log how many lines are missing before this one."""
+    _log.warning("log_lines_dropped", count=count)
+
+
 def readiness(*, ready: bool, reason: str) -> None:
     """Show readiness and log each change of it."""
     metrics.ready.set(ready)

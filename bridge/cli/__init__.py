@@ -6,6 +6,7 @@ not be reached; 78 configuration. This module alone turns errors into them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -32,6 +33,7 @@ from bridge.errors import (
     ConfigError,
     Never,
 )
+from bridge.output import take_over
 
 PROGRAM = "mission-bridge"
 
@@ -76,7 +78,22 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; what went wrong is on stderr."""
+    """Run one command and return its exit code; what went wrong is on stderr.
+
+    Without `arguments` it is the program: it takes the process's command line and streams.
+    """
+    if arguments is not None:
+        return _command(arguments)
+    stdout = take_over()
+    code = _command(None)
+    sys.stdout.flush()
+    if stdout.error is None or stdout.abandoned:
+        return code
+    typer.echo(f"{PROGRAM}: cannot write to standard output: {stdout.error.strerror}", err=True)
+    return code or EXIT_DIFFERENCE
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     try:
         code = app(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +21,7 @@ from bridge.errors import EXIT_OK, InvalidRecord, KafkaAway
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import SILENCE, Received
 from bridge.kafka.topic_reader import TopicReader, open_topic
+from bridge.output import nobody_reads
 
 _FIRST = ("type", "status", "summary", "command_id", "error")
 _WAIT = 0.5
@@ -47,13 +47,8 @@ def tail(
     if not re.fullmatch(r"earliest|latest|[0-9]{1,18}", start):
         raise typer.BadParameter("--from must be earliest, latest or an offset")
     settings = load(config, "kafka", "registry")
-    try:
+    with suppress(KeyboardInterrupt):
         asyncio.run(_tail(settings, topic, start, limit, follow=follow, as_json=as_json))
-    except KeyboardInterrupt:
-        pass
-    except BrokenPipeError:
-        # Nobody reads on. What is left in the buffer must not fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_OK
 
 
@@ -69,7 +64,7 @@ async def _tail(
                 async for record in records:
                     await _show(record, decoder, as_json=as_json)
                     shown += 1
-                    if shown == limit:
+                    if shown == limit or nobody_reads():
                         return
     finally:
         await registry.aclose()

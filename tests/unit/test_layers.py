@@ -16,6 +16,7 @@ LAYERS: dict[str, int] = {
     "metrics": 1,
     "telemetry": 2,
     "health": 3,
+    "output": 3,
     "config_sources": 4,
     "config_types": 4,
     "config_models": 5,
