@@ -191,7 +191,8 @@ commands_held = Gauge(
 )
 replies_refused = Counter(
     "bridge_command_replies_refused",
-    "Results that were not copied to the reply_topic of their command; their header says why.",
+    "Results that were not copied to the reply_topic of their command; their header or the log"
+    " says why.",
     registry=METRICS,
 )
 doubts_settled = Counter(

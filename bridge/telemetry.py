@@ -321,10 +321,15 @@ def reply_refused(reason: str) -> None:
     _log.info("reply_refused", reason=reason)
 
 
-def reply_failed(topic: str) -> None:
-    """Log a topic that transactions with copies of results have failed for."""
-    metrics.replies_refused.inc()
-    _log.warning("reply_failed", topic=topic)
+def reply_failed(topic: str, copies: int, reason: str) -> None:
+    """Log copies of results that could not be written; they are tried again."""
+    _log.warning("reply_failed", topic=topic, copies=copies, reason=reason)
+
+
+def replies_given_up(topic: str, copies: int, reason: str) -> None:
+    """Count and log copies of results that are given up; the results are where they always are."""
+    metrics.replies_refused.inc(copies)
+    _log.error("replies_given_up", topic=topic, copies=copies, reason=reason)
 
 
 def log_line_dropped() -> None:

@@ -7,37 +7,36 @@
 After a lost transaction the producer is discarded, another opened and the ledger read anew. What
 is queued, outcomes of calls above all, is then written on the new one, unless the ledger shows that
 it was written already, or that another owner went on with the command in between (`Overtaken`).
-Copies of results that may be why transactions fail are given up at the second failure.
+Copies of results for other people's topics are no part of this: the transaction holds a record of
+each that is owed, and `copies.py` makes them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from aiokafka import TopicPartition
 
 from bridge.clock import Clock
+from bridge.commands.copies import TOO_MANY, Copies
 from bridge.commands.decoder import Decoder
-from bridge.commands.ledger import Ledger, Position
+from bridge.commands.ledger import Ledger
 from bridge.commands.model import Entry
+from bridge.commands.position import Position
 from bridge.commands.queue import Item, Overtaken, Queue
 from bridge.commands.reader import Reader
 from bridge.commands.records import Records
 from bridge.commands.replies import Replies
 from bridge.config import Settings
-from bridge.errors import Again, Fenced, GaveUp, TransactionLost
+from bridge.errors import Again, Fenced, TransactionLost
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.producer import Record, Writer
+from bridge.kafka.resets import Resets
 
 MOST_FORGOTTEN = 500
 """Old commands that one transaction forgets."""
-
-RESETS = 3
-RESET_WINDOW = 300.0
-"""So many lost transactions within so many seconds end the process."""
 
 PAUSE = 1.0
 """Seconds before a lost producer is replaced: a frozen owner that wakes learns meanwhile that the
@@ -63,7 +62,6 @@ class Journal:
         stop: asyncio.Event,
     ) -> None:
         self._settings = settings
-        self._replies = replies
         self._kafka = kafka
         self._clock = clock
         self._partition = partition
@@ -74,12 +72,13 @@ class Journal:
         self._leaving = False
         self._finishing = False
         self._ended: Exception | None = None
-        self._resets: deque[float] = deque()
+        self._resets = Resets(f"partition {partition}")
         self._reader = Reader(settings, kafka, decoder, clock, self._input, stop)
         self._ledger = Ledger()
         self._position: Position | None = None
         self._ours = False
         self._go_on = asyncio.Event()
+        self._copies = Copies(kafka, replies, clock, forget=self._forget, wake=self._wake.set)
         self.records = Records(settings, decoder.codec, partition)
         self.begin = 0
         self.since = 0.0
@@ -126,11 +125,14 @@ class Journal:
         if entry is not None and self._stamp(entry.command_id) != base:
             raise Overtaken
         now = self._clock.now()
-        records = () if entry is None else (self.records.entry(entry, now),)
-        item = Item(entry, base, records, tuple(outputs), completes)
-        self._queue.put(item)
-        self._wake.set()
-        await item.durable
+        copies = self.records.copies(outputs)
+        outputs = [record for record in outputs if record not in copies.values()]
+        if copies and self._copies.full:
+            outputs, copies = self.records.not_copied(outputs, TOO_MANY), {}
+        records = [self.records.reply(key, copy, now) for key, copy in copies.items()]
+        if entry is not None:
+            records.insert(0, self.records.entry(entry, now))
+        await self._put(Item(entry, base, tuple(records), tuple(outputs), completes, copies))
 
     def assign(self, *, ours: bool) -> None:
         """Say whether the group gives us the partition.
@@ -167,6 +169,8 @@ class Journal:
             StateError: the ledger does not fit the topic, or is newer than this bridge.
             GaveUp: too many transactions were lost.
         """
+        copying = asyncio.create_task(self._copies.run(), name=f"commands-{self._partition}-copies")
+        copying.add_done_callback(self._copying_ended)
         try:
             while True:
                 try:
@@ -180,6 +184,7 @@ class Journal:
             raise
         finally:
             self.is_open = False
+            copying.cancel()
             self._ended = self._ended or Fenced(f"partition {self._partition} was given up")
             self._queue.fail(self._ended)
 
@@ -216,7 +221,7 @@ class Journal:
             raise self._ended
         batch = self._queue.take()
         if not batch:
-            return not self._finishing
+            return not (self._finishing and self._copies.idle)
         self._wake.set()
         completed = [item.completes for item in batch if item.completes is not None]
         ahead = self.position.with_completed(completed) if completed else None
@@ -232,7 +237,7 @@ class Journal:
                 ahead,
             )
         except BaseException:
-            self._put_back(batch)
+            self._queue.put_back(batch)
             raise
         for offset in completed:
             self.position.complete(offset)
@@ -241,17 +246,25 @@ class Journal:
         for item in batch:
             if item.entry is not None:
                 self._ledger.put(item.entry)
+            self._copies.note(item.copies)
             item.resolve()
         return True
 
-    def _put_back(self, batch: Sequence[Item]) -> None:
-        """Queue again what was not written, at its second failure without copies of results."""
-        for item in batch:
-            item.lost += 1
-            if item.lost > 1 and (topics := self.records.copies(item.outputs)):
-                self._replies.distrust(topics)
-                item.outputs = self.records.without_copies(item.outputs)
-        self._queue.put_back(batch)
+    async def _put(self, item: Item) -> None:
+        self._queue.put(item)
+        self._wake.set()
+        await item.durable
+
+    async def _forget(self, keys: Sequence[str]) -> None:
+        """Make it durable that copies are owed no longer."""
+        if self._ended is not None:
+            raise self._ended
+        records = tuple(map(self.records.forgotten, keys))
+        await self._put(Item(None, "", records, (), None, dict.fromkeys(keys)))
+
+    def _copying_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self.fail(error)
 
     async def _commit(
         self,
@@ -287,6 +300,7 @@ class Journal:
         else:
             self._position.merge(found.position)
         self._ledger = found.ledger
+        self._copies.begin(found.ledger.replies)
         if self._queue.settle(self._stamp, self.position):
             self._wake.set()
         forgotten = [records.forgotten(key) for key in sorted(found.ledger.claims)]
@@ -299,16 +313,8 @@ class Journal:
     async def _lost(self, error: Again) -> None:
         """Wait before the next producer; TransactionLost counts, an absent broker does not."""
         self.trouble = str(error)
-        now = self._clock.monotonic()
         if isinstance(error, TransactionLost):
-            self._resets.append(now)
-            while self._resets[0] < now - RESET_WINDOW:
-                self._resets.popleft()
-            if len(self._resets) >= RESETS:
-                raise GaveUp(
-                    f"partition {self._partition}: {RESETS} transactions lost within"
-                    f" {RESET_WINDOW:.0f} s, the last: {error}"
-                ) from error
+            self._resets.count(error, self._clock.monotonic())
         await self._clock.sleep(PAUSE)
 
     @property

@@ -1,19 +1,18 @@
 """The ledger of one partition: a fold over the records of the compacted command-state topic.
 
-`Ledger` takes decoded records in their order and answers what is known of a command. `Position` is
-what of the input is complete: a low-water mark and the completed spans above it. Both are pure;
+`Ledger` takes decoded records in their order and answers what is known of a command; it is pure,
 `journal.py` reads and writes. The schema is schemas/command_state.avsc, one record form for every
 kind of key:
 
     <command_id>               intent -> (doubt -> withdrawn -> intent ...) -> done
     pos/<partition>            position
     claim/<partition>/<nonce>  claim, forgotten again once a later owner has read past it
+    reply/<partition>/<id>     reply: a copy of a result that is owed, forgotten once it is made
     brake/...                  brake, on partition 0: see brake.py
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import islice
@@ -21,10 +20,13 @@ from typing import Any
 
 from bridge.clock import SECOND, Micros
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
+from bridge.commands.position import Position
 from bridge.errors import StateError
+from bridge.kafka.producer import Record
 
-VERSION = 2
-"""What this bridge writes and the newest that it understands; 1 had no doubts and no brakes."""
+VERSION = 3
+"""What this bridge writes and the newest that it understands; 1 had no doubts and no brakes, 2 no
+replies."""
 
 
 def position_key(partition: int) -> str:
@@ -37,82 +39,9 @@ def claim_key(partition: int, nonce: str) -> str:
     return f"claim/{partition}/{nonce}"
 
 
-class Position:
-    """Which offsets are complete: all below `low`, and spans above it.
-
-    `next` is the offset after the last one that was read here. Offsets that Kafka never shows
-    (transaction markers, aborted records, what retention removed) count as complete once a later
-    one was read, so that the low-water mark passes them.
-    """
-
-    def __init__(self, low: int, spans: Iterable[tuple[int, int]] = ()) -> None:
-        self.low = low
-        self.next = low
-        self._first: list[int] = []
-        self._last: list[int] = []
-        self._held: set[int] = set()
-        for first, last in spans:
-            self.complete(first, last)
-
-    @property
-    def spans(self) -> list[tuple[int, int]]:
-        """The completed offsets above `low` as (first, last), in order and apart."""
-        return list(zip(self._first, self._last, strict=True))
-
-    def covers(self, offset: int) -> bool:
-        """Say whether an offset is complete."""
-        if offset < self.low:
-            return True
-        at = bisect_right(self._first, offset) - 1
-        return at >= 0 and offset <= self._last[at]
-
-    def complete(self, first: int, last: int | None = None) -> None:
-        """Count an offset, or a span with both its ends, as complete."""
-        last = first if last is None else last
-        first = max(first, self.low)
-        if last < first:
-            return
-        self._held.difference_update([offset for offset in self._held if first <= offset <= last])
-        begin = bisect_left(self._last, first - 1)
-        end = bisect_right(self._first, last + 1)
-        if begin < end:
-            first = min(first, self._first[begin])
-            last = max(last, self._last[end - 1])
-        self._first[begin:end] = [first]
-        self._last[begin:end] = [last]
-        if self._first[0] == self.low:
-            self.low = self._last.pop(0) + 1
-            self._first.pop(0)
-
-    def hold(self, offset: int) -> None:
-        """Take up an offset from the ledger: reading may find it again, or find it gone."""
-        if not self.covers(offset):
-            self._held.add(offset)
-
-    def take(self, offset: int) -> bool:
-        """Note that reading came to `offset`; True if it is to be worked on."""
-        if offset < self.next:
-            return False
-        gap = self.next
-        for held in sorted(held for held in self._held if gap <= held < offset):
-            self.complete(gap, held - 1)
-            gap = held + 1
-        self.complete(gap, offset - 1)
-        self.next = offset + 1
-        return offset not in self._held and not self.covers(offset)
-
-    def merge(self, other: Position) -> None:
-        """Add what `other` has as complete."""
-        self.complete(self.low, other.low - 1)
-        for first, last in other.spans:
-            self.complete(first, last)
-
-    def with_completed(self, offsets: Iterable[int]) -> Position:
-        """Return a copy with these offsets complete as well, as a transaction will say."""
-        copy = Position(self.low, self.spans)
-        for offset in offsets:
-            copy.complete(offset)
-        return copy
+def reply_key(partition: int, result_id: str) -> str:
+    """Return the key of a copy that is owed."""
+    return f"reply/{partition}/{result_id}"
 
 
 HORIZON: Micros = 7 * 86_400 * SECOND
@@ -133,6 +62,7 @@ class Ledger:
         self.position: Position | None = None
         self.partitions: int | None = None
         self.claims: set[str] = set()
+        self.replies: dict[str, Record] = {}
 
     def get(self, command_id: str) -> Entry | None:
         """Return what is known of a command."""
@@ -179,6 +109,7 @@ class Ledger:
         if state is None:
             self.forget(key)
             self.claims.discard(key)
+            self.replies.pop(key, None)
             return
         check_version(key, state, partition)
         match state["kind"]:
@@ -189,6 +120,8 @@ class Ledger:
                 self.partitions = at["partitions"]
             case "claim":
                 self.claims.add(key)
+            case "reply":
+                self.replies[key] = _reply(state["reply"])
             case "brake":
                 pass
             case _:
@@ -224,6 +157,13 @@ def brake_state(
     return _state("brake", "", now) | {"brake": brake}
 
 
+def reply_state(copy: Record, owner: str, now: Micros) -> dict[str, Any]:
+    """Return the record of a copy that is owed."""
+    result = _record_state(copy.key, copy.value, copy.headers)
+    reply = {"topic": copy.topic, "partition": copy.partition, "result": result}
+    return _state("reply", owner, now) | {"reply": reply}
+
+
 def entry_state(entry: Entry, owner: str, now: Micros) -> dict[str, Any]:
     """Return the record of a command's life so far."""
     command = {
@@ -241,7 +181,8 @@ def entry_state(entry: Entry, owner: str, now: Micros) -> dict[str, Any]:
         "before": entry.before,
         "doubt": entry.doubt and asdict(entry.doubt),
         "stamp": entry.stamp,
-        "origin": entry.origin and _origin_state(entry.origin),
+        "origin": entry.origin
+        and _record_state(entry.origin.key, entry.origin.value, entry.origin.headers),
     }
     outcome = entry.outcome and _outcome_state(entry.outcome)
     return _state(entry.kind.value, owner, now) | {"command": command, "outcome": outcome}
@@ -257,12 +198,25 @@ def _state(kind: str, owner: str, now: Micros) -> dict[str, Any]:
         "outcome": None,
         "position": None,
         "brake": None,
+        "reply": None,
     }
 
 
-def _origin_state(origin: Received) -> dict[str, Any]:
-    headers = [{"name": name, "value": value} for name, value in origin.headers]
-    return {"key": origin.key, "value": origin.value, "headers": headers}
+def _record_state(
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> dict[str, Any]:
+    listed = [{"name": name, "value": value} for name, value in headers]
+    return {"key": key, "value": value, "headers": listed}
+
+
+def _headers(state: Mapping[str, Any]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((header["name"], header["value"]) for header in state["headers"])
+
+
+def _reply(state: Mapping[str, Any]) -> Record:
+    result = state["result"]
+    where = state["topic"], state["partition"]
+    return Record(*where, result["key"], result["value"], _headers(result))
 
 
 def _outcome_state(outcome: Outcome) -> dict[str, Any]:
@@ -311,7 +265,7 @@ def _origin(command: Mapping[str, Any], partition: int) -> Received:
         offset=command["offset"],
         key=origin["key"],
         value=origin["value"],
-        headers=tuple((header["name"], header["value"]) for header in origin["headers"]),
+        headers=_headers(origin),
         received_at=command["received_at"],
     )
 

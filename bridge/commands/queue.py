@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bridge.commands.ledger import Position
 from bridge.commands.model import Entry
+from bridge.commands.position import Position
 from bridge.kafka.producer import Record
 
 MOST_ITEMS = 2_000
@@ -24,8 +24,8 @@ class Overtaken(Exception):
 class Item:
     """What must become durable together; `completes` is the input offset that it ends.
 
-    `entry` follows on the ledger's entry with the stamp `after`, "" being none. `lost` counts the
-    transactions with it that failed.
+    `entry` follows on the ledger's entry with the stamp `after`, "" being none. `copies` has the
+    copies of results that are owed from then on, by the keys of their records; None: no more.
     """
 
     entry: Entry | None
@@ -33,7 +33,7 @@ class Item:
     records: tuple[Record, ...]
     outputs: tuple[Record, ...]
     completes: int | None
-    lost: int = 0
+    copies: Mapping[str, Record | None] = field(default_factory=dict)
     durable: asyncio.Future[None] = field(default_factory=asyncio.Future)
 
     @property

@@ -9,7 +9,8 @@ from aiokafka import TopicPartition
 
 from bridge.clock import SECOND, Clock
 from bridge.commands.decoder import Decoder
-from bridge.commands.ledger import Ledger, Position
+from bridge.commands.ledger import Ledger
+from bridge.commands.position import Position
 from bridge.config import Settings
 from bridge.errors import InvalidRecord, StateError
 from bridge.kafka.client import KafkaClient, bounded, end_consumer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from bridge.commands import ledger, model
 from bridge.commands.brake import PARTITION, Brake
 from bridge.commands.brake import state as brake_state
 from bridge.commands.model import Entry, Outcome, Received
-from bridge.commands.replies import COPY_FAILED, ERROR_HEADER, Reply
+from bridge.commands.position import Position
+from bridge.commands.replies import ERROR_HEADER, Reply
 from bridge.config import Settings
 from bridge.errors import InvalidRecord
 from bridge.kafka.partition import murmur2
@@ -23,6 +24,9 @@ from bridge.kafka.producer import Record
 LARGEST_COMMAND = 384 * 1024
 """Bytes of a command's key, value and headers. Its intent and its result, which repeat parts of
 it, then fit what brokers accept for a record (1 MB unless told otherwise)."""
+
+RESULT_ID = "bridge_result_id"
+"""Header of a result and of its copy: the same result may be copied more than once."""
 
 _COPIED = frozenset({"correlation_id", "traceparent"})
 _LARGEST_LETTER = 900_000
@@ -51,7 +55,7 @@ class Records:
         key = ledger.claim_key(self._partition, self.owner)
         return self._state(key, ledger.claim_state(self.owner, now))
 
-    def position(self, position: ledger.Position, now: Micros) -> Record:
+    def position(self, position: Position, now: Micros) -> Record:
         """Return the record of how far the partition was read."""
         partitions = self.counts[self.commands]
         state = ledger.position_state(position, partitions, self.owner, now)
@@ -81,13 +85,15 @@ class Records:
     ) -> tuple[Record, ...]:
         """Return the result of a command, keyed like it, and its copy where `reply` says.
 
-        Both have the command's correlation_id and traceparent; where no copy can be made, the
-        result says why.
+        Both have the command's correlation_id and traceparent, and the result's id; where no copy
+        can be made, the result says why.
         """
         value = self._codec.encode(
             f"{self.results}-value", model.result(entry, outcome, self._partition, final=final)
         )
         last = {name: value for name, value in received.headers if name in _COPIED}
+        stage = "final" if final else outcome.status.value.lower()
+        last[RESULT_ID] = f"{self._partition}-{entry.offset}-{stage}".encode()
         result = Record(
             topic=self.results,
             partition=self._by_key(self.results, received.key),
@@ -101,18 +107,27 @@ class Records:
             return (_without_copy(result, reply.error),)
         return result, replace(result, topic=reply.topic, partition=reply.partition)
 
-    def copies(self, outputs: Sequence[Record]) -> list[str]:
-        """Return the topics that copies of results among `outputs` go to."""
-        ours = (self.results, self.letters, self.state)
-        return [record.topic for record in outputs if record.topic not in ours]
+    def copies(self, outputs: Iterable[Record]) -> dict[str, Record]:
+        """Return the copies of results among `outputs`, by the keys that the ledger has for them.
 
-    def without_copies(self, outputs: Sequence[Record]) -> tuple[Record, ...]:
-        """Return `outputs` with results that say why they were not copied."""
-        left_out = set(self.copies(outputs))
+        They go to other people's topics, and so never into a transaction of the bridge.
+        """
+        ours = (self.results, self.letters, self.state)
+        found = (record for record in outputs if record.topic not in ours)
+        return {
+            ledger.reply_key(self._partition, dict(copy.headers)[RESULT_ID].decode()): copy
+            for copy in found
+        }
+
+    def reply(self, key: str, copy: Record, now: Micros) -> Record:
+        """Return the ledger's record of a copy that is owed."""
+        return self._state(key, ledger.reply_state(copy, self.owner, now))
+
+    def not_copied(self, outputs: Iterable[Record], why: str) -> tuple[Record, ...]:
+        """Return `outputs` with results that say why they are not copied."""
         return tuple(
-            _without_copy(record, COPY_FAILED) if record.topic == self.results else record
+            _without_copy(record, why) if record.topic == self.results else record
             for record in outputs
-            if record.topic not in left_out
         )
 
     def dead_letter(self, received: Received, error: InvalidRecord, now: Micros) -> Record:

@@ -1,15 +1,12 @@
 """Where results are copied to: the topic that a command's `reply_topic` header names.
 
-The copy is part of the transaction that holds the result, so a topic that cannot be written could
-keep a whole partition from going on. Therefore only topics that a listing shows are written to;
-and when a transaction with copies failed twice, it is made without them and their topics are left
-alone for a while. The result then says so in its header `bridge_reply_error`.
+Only topics that a listing shows are written to, and one whose copies were given up is left alone
+for a while. Where a result is not copied its header `bridge_reply_error` says why.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bridge import telemetry
@@ -24,7 +21,7 @@ from bridge.kafka.topics import usable
 HEADER = "reply_topic"
 ERROR_HEADER = "bridge_reply_error"
 
-COPY_FAILED = "writing the copy failed"
+COPY_FAILED = "copies to this topic failed lately"
 
 LISTED_FOR = 60.0
 """Seconds for which a listing is trusted."""
@@ -33,7 +30,7 @@ ASK_AGAIN = 5.0
 """Seconds before a topic that the last listing lacks is looked for once more."""
 
 DISTRUST = 300.0
-"""Seconds for which a topic is left alone after transactions with copies for it have failed."""
+"""Seconds for which a topic is left alone after copies for it were given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +69,17 @@ class Replies:
             telemetry.reply_refused(reply.error)
         return reply
 
-    def distrust(self, topics: Iterable[str]) -> None:
-        """Leave topics alone for a while: transactions with copies for them have failed."""
-        until = self._clock.monotonic() + DISTRUST
-        for topic in topics:
-            self._distrusted[topic] = until
-            telemetry.reply_failed(topic)
+    async def exists(self, topic: str) -> bool:
+        """Say whether a topic can be written to; raises KafkaAway where no listing can be had."""
+        await self._list(topic)
+        if self._away is not None:
+            raise KafkaAway(self._away)
+        return topic in self._counts
+
+    def give_up(self, topic: str, copies: int, reason: str) -> None:
+        """Leave a topic alone for a while: so many copies for it were tried and given up."""
+        self._distrusted[topic] = self._clock.monotonic() + DISTRUST
+        telemetry.replies_given_up(topic, copies, reason)
 
     async def _find(self, topic: str, key: bytes | None) -> Reply:
         if topic != self._allowed and not topic.startswith(f"{self._allowed}."):

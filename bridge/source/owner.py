@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from typing import Any, Final
 
 from bridge import telemetry
@@ -22,7 +21,6 @@ from bridge.errors import (
     Again,
     ApiRejected,
     Fenced,
-    GaveUp,
     KafkaAway,
     RateLimited,
     RegistryAway,
@@ -32,6 +30,7 @@ from bridge.health import Health
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.lease import Lease
 from bridge.kafka.producer import Writer
+from bridge.kafka.resets import Resets
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 from bridge.source.assembly import assembled
@@ -40,10 +39,6 @@ from bridge.source.poller import Poller
 from bridge.source.publish import Layout, Publisher
 from bridge.source.published import published
 from bridge.source.takeover import Desk
-
-RESETS: Final = 3
-RESET_SECONDS: Final = 300.0
-"""More than RESETS lost transactions within so many seconds: end the process."""
 
 STEP_TIMEOUT: Final = 45.0
 """Seconds for one step with Kafka; less than the transaction time-out of 60."""
@@ -86,7 +81,7 @@ class Source:
         self._clock = clock
         self._health = health
         self._part = f"source {source.name}"
-        self._resets: deque[float] = deque()
+        self._resets = Resets(self._part)
         self._failures = 0
         self._poller: Poller | None = None
 
@@ -114,7 +109,7 @@ class Source:
             except Fenced:
                 await self._stand_by(stop)
             except TransactionLost as error:
-                self._count_reset(error)
+                self._resets.count(error, self._clock.monotonic())
             except Again as error:
                 await self._wait(error, stop)
 
@@ -282,17 +277,6 @@ class Source:
         wait = error.wait if isinstance(error, RateLimited) and error.wait else longest
         self._beat(wait + 1)
         await self._clock.sleep(wait * random.uniform(0.75, 1), stop)
-
-    def _count_reset(self, error: TransactionLost) -> None:
-        now: float = self._clock.monotonic()
-        self._resets.append(now)
-        while self._resets[0] < now - RESET_SECONDS:
-            self._resets.popleft()
-        if len(self._resets) > RESETS:
-            raise GaveUp(
-                f"{self._part}: {len(self._resets)} transactions were lost within "
-                f"{RESET_SECONDS:.0f} s, the last one: {error}. Restart; nothing is lost"
-            ) from error
 
     def _beat(self, seconds: float) -> None:
         self._health.beat(self._part, seconds + 60)

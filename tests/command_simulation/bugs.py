@@ -12,9 +12,10 @@ from aiokafka import TopicPartition
 
 from bridge.commands import policy
 from bridge.commands.judgement import Later, Settled
-from bridge.commands.ledger import Position, position_key
+from bridge.commands.ledger import position_key
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Status
 from bridge.commands.policy import Answer
+from bridge.commands.position import Position
 from bridge.commands.queue import Overtaken
 from bridge.commands.reader import Found
 from bridge.commands.sight import Effect, Nothing, Otherwise, Sight

@@ -14,9 +14,10 @@ from bridge.commands import execution, judgement, ledger, policy, reader, sight
 from bridge.commands.brake import Brakes
 from bridge.commands.execution import Execution
 from bridge.commands.journal import Journal
-from bridge.commands.ledger import Ledger, Position
+from bridge.commands.ledger import Ledger
 from bridge.commands.model import Command
 from bridge.commands.partition import Partition
+from bridge.commands.position import Position
 from bridge.commands.queue import Queue
 from bridge.commands.reader import Reader
 from bridge.commands.resolution import Watch

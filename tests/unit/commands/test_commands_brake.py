@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.clock import SECOND
 from bridge.commands.brake import Brake, Brakes, Scope, state
+from bridge.commands.ledger import VERSION
 from bridge.errors import KafkaAway, StateError
 from bridge.kafka.producer import Record
 
@@ -255,7 +256,7 @@ async def test_repeating_a_request_is_held(make: Make) -> None:
 
 async def test_a_brake_of_a_newer_bridge_ends_this_one(make: Make) -> None:
     bench = await make(partitions=2)
-    pull(bench, brake(), version=3)
+    pull(bench, brake(), version=VERSION + 1)
     bench.begin(assigned={1})
     with pytest.raises(StateError, match="newer bridge"):
         await asyncio.wait_for(bench.bridge, 60)

@@ -92,7 +92,10 @@ async def test_a_command_in_doubt_gets_its_result_though_its_record_is_gone(make
         ("c2", "SUCCEEDED", None),
     ]
     assert results[0]["source_offset"] == offset
-    assert bench.kafka.records(RESULTS)[0].headers == (("correlation_id", b"x"),)
+    assert bench.kafka.records(RESULTS)[0].headers == (
+        ("correlation_id", b"x"),
+        ("bridge_result_id", b"0-0-final"),
+    )
     await bench.crash()
     bench.begin()
     await bench.idle()
@@ -177,12 +180,12 @@ async def test_the_outcome_of_a_call_in_flight_survives_a_lost_producer(make: Ma
     assert bench.api.effects == {"c1": 1, "c2": 1, "c3": 1}
 
 
-async def test_three_lost_transactions_in_five_minutes_end_the_process(make: Make) -> None:
+async def test_four_lost_transactions_in_five_minutes_end_the_process(make: Make) -> None:
     bench = await make()
     bench.begin()
-    bench.lose("done", written=False, times=3)
+    bench.lose("done", written=False, times=4)
     bench.send(start("c1"))
-    with pytest.raises(GaveUp, match="3 transactions lost"):
+    with pytest.raises(GaveUp, match="4 transactions were lost"):
         await asyncio.wait_for(bench.bridge, 20)
 
 

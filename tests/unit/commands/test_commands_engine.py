@@ -29,7 +29,7 @@ async def test_a_start_is_carried_out_once_and_marked(make: Make) -> None:
     ]
     (record,) = bench.kafka.records(RESULTS)
     assert record.key == MISSION.encode()
-    assert record.headers == (("correlation_id", b"x-1"),)
+    assert record.headers == (("correlation_id", b"x-1"), ("bridge_result_id", b"0-0-final"))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from bridge.avro.codec import load_schemas
 from bridge.commands import ledger
-from bridge.commands.ledger import HORIZON, Ledger, Position
+from bridge.commands.ledger import HORIZON, Ledger
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
+from bridge.commands.position import Position
 from bridge.errors import StateError
 
 ORIGIN = Received(3, 17, b"key", b"\0value", (("h", b"1"), ("h", b"")), 5)

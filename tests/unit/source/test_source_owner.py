@@ -14,8 +14,8 @@ from source_owners import ID, Own, assert_exact, opened, published, until
 
 from bridge.errors import GaveUp, StateError, TransactionLost
 from bridge.kafka.producer import Record
+from bridge.kafka.resets import RESET_SECONDS, RESETS
 from bridge.source.checkpoint_records import claim_record, records
-from bridge.source.owner import RESET_SECONDS, RESETS
 
 
 def losing(
