@@ -32,6 +32,7 @@ from bridge.health import Health
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.lease import Lease
 from bridge.kafka.topics import check, partition_counts, topic_specs
+from bridge.logs import configure_logging
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
@@ -56,7 +57,7 @@ def run(settings: Settings, only: Only | None) -> int:
 
     A second SIGTERM or SIGINT ends the process at once. Raises Stop with its exit code.
     """
-    telemetry.configure_logging(settings.log.level, settings.log.format)
+    configure_logging(settings.log.level, settings.log.format)
     # The client's retries are counted by their answers; a line for each would say it twice.
     stamina.instrumentation.set_on_retry_hooks([])
     return asyncio.run(_run(settings, only))

@@ -19,6 +19,7 @@ from bridge.cli.demo import demo
 from bridge.cli.repair import repair
 from bridge.cli.run import run
 from bridge.cli.send import send
+from bridge.cli.shared import say
 from bridge.cli.simulate import simulate
 from bridge.cli.tail import tail
 from bridge.cli.why import why
@@ -62,7 +63,7 @@ app.add_typer(dlq.group, name="dlq")
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
     if wanted:
-        typer.echo(f"{PROGRAM} {__version__}")
+        say(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.flush()
     if stdout.error is None or stdout.abandoned:
         return code
-    typer.echo(f"{PROGRAM}: cannot write to standard output: {stdout.error.strerror}", err=True)
+    say(f"{PROGRAM}: cannot write to standard output: {stdout.error.strerror}", err=True)
     return code or EXIT_DIFFERENCE
 
 
@@ -121,20 +122,20 @@ def _usage(error: typer.TyperException) -> int:
     message = error.format_message()
     for prefix in ("Invalid value: ", "Value error, "):
         message = message.replace(prefix, "")
-    if message.startswith("Usage:"):  # a group without a command: the message is its help
-        typer.echo(message, err=True)
-    else:
-        typer.echo(f"{path}: {message}", err=True)
-        typer.echo(f"`{path} --help` shows what there is", err=True)
+    is_help = message.startswith("Usage:")  # a group without a command
+    for line in (message if is_help else f"{path}: {message}").split("\n"):
+        say(line, err=True)
+    if not is_help:
+        say(f"`{path} --help` shows what there is", err=True)
     return EXIT_USAGE
 
 
 def _explain(error: BridgeError) -> int:
     """Say on stderr what went wrong, each problem of a list on a line of its own."""
     if isinstance(error, ConfigError) and len(error.problems) > 1:
-        typer.echo(f"{PROGRAM}: {len(error.problems)} problems with the configuration:", err=True)
+        say(f"{PROGRAM}: {len(error.problems)} problems with the configuration:", err=True)
         for problem in error.problems:
-            typer.echo(f"  - {problem}", err=True)
+            say(f"  - {problem}", err=True)
     else:
-        typer.echo(f"{PROGRAM}: {error}", err=True)
+        say(f"{PROGRAM}: {error}", err=True)
     return exit_code(error)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli import one_source
-from bridge.cli.shared import Config, Json, load, printable, say_json
+from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import Micros, utc
 from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
@@ -86,18 +86,18 @@ def _as_object(report: Report) -> dict[str, Any]:
 def _tell(source: str, report: Report) -> None:
     counts = report.counts
     until = "not known yet" if report.until is None else utc(report.until)
-    typer.echo(f"source {source}: the API against {report.topic}; watermark {until}")
-    typer.echo(f"{counts.shown:>10}  events shown by the API")
-    typer.echo(f"{counts.records:>10}  records, {counts.dead_letters} dead letters")
+    say(f"source {source}: the API against {report.topic}; watermark {until}")
+    say(f"{counts.shown:>10}  events shown by the API")
+    say(f"{counts.records:>10}  records, {counts.dead_letters} dead letters")
     if counts.replays:
-        typer.echo(f"{counts.replays:>10}  replayed on purpose")
+        say(f"{counts.replays:>10}  replayed on purpose")
     for name, words in _NOTES.items():
         if count := getattr(counts, name):
-            typer.echo(f"{count:>10}  {words}")
+            say(f"{count:>10}  {words}")
     for one in report.differences:
-        typer.echo(printable(_line(one)))
+        say(_line(one))
     count = len(report.differences)
-    typer.echo("no difference" if not count else f"{count} difference{'s' * (count > 1)}")
+    say("no difference" if not count else f"{count} difference{'s' * (count > 1)}")
 
 
 def _line(one: Difference) -> str:

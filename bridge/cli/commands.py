@@ -14,7 +14,7 @@ import typer
 
 from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
-from bridge.cli.shared import Config, Json, load, open_registry, printable, say_json
+from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock, utc
 from bridge.commands.brake import BREAKER, Brake, Scope
 from bridge.commands.lever import Lever
@@ -112,10 +112,10 @@ async def _show(lever: Lever, *, as_json: bool) -> int:
     for brake in brakes:
         why = f": {brake.reason}" if brake.reason else ""
         line = f"held: {brake}, since {utc(brake.since)} by {brake.set_by}{why}"
-        typer.echo(printable(line))
+        say(line)
     if not brakes:
-        typer.echo("nothing is held back")
-    typer.echo(f"{waiting} commands are not done")
+        say("nothing is held back")
+    say(f"{waiting} commands are not done")
     return EXIT_OK
 
 

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-import typer
-
 from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
-from bridge.cli.shared import open_registry, printable, say_json
+from bridge.cli.shared import open_registry, say, say_json
 from bridge.clock import Clock
 from bridge.commands.model import Status, parse
 from bridge.config import Settings
@@ -146,9 +144,9 @@ class _Delivery:
                 if waiting.take(result):
                     self._say_result(result)
                 elif waiting.pending[result["command_id"]]:
-                    typer.echo(f"not settled yet: {_line(result)}", err=True)
+                    say(f"not settled yet: {_line(result)}", err=True)
         if waiting.missing:
-            typer.echo(f"no result in {seconds:g} s: {', '.join(waiting.missing)}", err=True)
+            say(f"no result in {seconds:g} s: {', '.join(waiting.missing)}", err=True)
         return waiting.exit_code
 
     def say_sent(self, command: Mapping[str, Any], record: Record) -> None:
@@ -158,13 +156,13 @@ class _Delivery:
         if self._as_json:
             say_json({**named, **place, "key": (record.key or b"").decode()})
         else:
-            typer.echo(f"sent {' '.join(named.values())} to {record.topic}-{record.partition}")
+            say(f"sent {' '.join(named.values())} to {record.topic}-{record.partition}")
 
     def _say_result(self, result: Mapping[str, Any]) -> None:
         if self._as_json:
             say_json(result)
         else:
-            typer.echo(_line(result))
+            say(_line(result))
 
     def _record(self, command: Mapping[str, Any], count: int) -> Record:
         key = parse(command).key
@@ -180,4 +178,4 @@ def _line(result: Mapping[str, Any]) -> str:
     told += [f"{name} {result[name]}" for name in ("mission_id", "run_id") if result[name]]
     if result["error"]:
         told.append(f"{result['error']['code']}: {result['error']['message']}")
-    return printable("  ".join(told))
+    return "  ".join(told)

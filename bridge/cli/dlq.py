@@ -14,7 +14,7 @@ import typer
 from bridge.avro.any_schema import Decoder
 from bridge.cli import letters, one_source
 from bridge.cli.letters import Letter, Place, Wanted
-from bridge.cli.shared import Config, Json, load, open_registry, printable, say_json
+from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, InvalidRecord
@@ -80,8 +80,8 @@ def list_(
         say_json({"letters": counts.total(), "reasons": dict(counts)})
     else:
         for why, count in counts.most_common():
-            typer.echo(printable(f"{count:>10}  {why}"))
-        typer.echo(f"{counts.total():>10}  dead letters on {_topic(settings, side)}")
+            say(f"{count:>10}  {why}")
+        say(f"{counts.total():>10}  dead letters on {_topic(settings, side)}")
     return EXIT_OK
 
 
@@ -93,7 +93,7 @@ async def _list(settings: Settings, side: Side, wanted: Wanted, *, as_json: bool
             if as_json:
                 say_json(letters.as_object(letter))
             else:
-                typer.echo(printable(letters.as_line(letter)))
+                say(letters.as_line(letter))
     return counts
 
 
@@ -114,7 +114,7 @@ def show(
     settings = load(config, "kafka", "registry")
     found = asyncio.run(_find(settings, side, at))
     if found is None:
-        typer.echo(f"there is no dead letter {position} on {_topic(settings, side)}", err=True)
+        say(f"there is no dead letter {position} on {_topic(settings, side)}", err=True)
         return EXIT_DIFFERENCE
     letter, value, problem = found
     if as_json:
@@ -122,7 +122,7 @@ def show(
         say_json({**letters.as_object(letter), "headers": dict(letter.headers), **whole})
     else:
         for line in _lines(letter, value, problem):
-            typer.echo(printable(line))
+            say(line)
     return EXIT_OK
 
 
@@ -201,7 +201,7 @@ def replay(
     replaying = _Replaying(settings, dry_run=dry_run, as_json=as_json)
     asyncio.run(replaying.run(wanted, limit, again=again))
     if not as_json:
-        typer.echo(f"{replaying.put_back} {replaying.done}, {replaying.left_out} left out")
+        say(f"{replaying.put_back} {replaying.done}, {replaying.left_out} left out")
     return EXIT_DIFFERENCE if replaying.left_out else EXIT_OK
 
 
@@ -259,10 +259,10 @@ class _Replaying:
             told = {"to": to, "left_out": why, "dry_run": self._dry_run}
             say_json({**letters.as_object(letter), **told})
         elif why is not None:
-            typer.echo(printable(f"{letter.position} left out: {why}"))
+            say(f"{letter.position} left out: {why}")
         else:
             from_ = f", from {letter.origin}, {letter.reason}"
-            typer.echo(printable(f"{letter.position} {self.done} on {to}{from_}"))
+            say(f"{letter.position} {self.done} on {to}{from_}")
 
 
 def _wanted(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli import one_source
-from bridge.cli.shared import Config, Json, load, printable, say_json
+from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import Micros, utc
 from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_CONFIG, EXIT_OK, StateError
@@ -34,10 +34,10 @@ def show(*, config: Config = None, as_json: Json = False) -> int:
     else:
         for source in sources:
             for line in _lines(source):
-                typer.echo(printable(line))
+                say(line)
         for one in partitions:
             place = f"{settings.topic('events')}-{one['partition']}"
-            typer.echo(f"{place}: offsets {one['begin']} to {one['end']}")
+            say(f"{place}: offsets {one['begin']} to {one['end']}")
     return EXIT_CONFIG if any("refused" in source for source in sources) else EXIT_OK
 
 
@@ -129,7 +129,7 @@ def rewind(
     if as_json:
         say_json({"replay_id": done.replay_id, "events": done.events, "left_out": done.dead})
     else:
-        typer.echo(f"{done.events} events written once more, {_marked(done)}")
+        say(f"{done.events} events written once more, {_marked(done)}")
     return EXIT_OK
 
 
@@ -141,7 +141,7 @@ async def _locate(settings: Settings, source: SourceSettings, low: Micros) -> St
 async def _replay(settings: Settings, source: SourceSettings, low: Micros, topic: str) -> Replayed:
     def tell(done: Replayed) -> None:
         until = "" if done.until is None else f" up to {utc(done.until)}"
-        typer.echo(f"replay {done.replay_id}: {done.events} events{until}", err=True)
+        say(f"replay {done.replay_id}: {done.events} events{until}", err=True)
 
     async with one_source.view(settings, source) as view:
         partitions = await find_topic(view.desk.kafka, settings.topic(topic), topic)
@@ -159,13 +159,13 @@ def _tell_stretch(found: Stretch, low: Micros, *, as_json: bool) -> None:
         say_json({"since": low, "events": found.events, "pages": where})
         return
     pages = f"pages {found.first_page} to {found.last_page} of {found.size}"
-    typer.echo(f"{found.events} events since {utc(low)}, {pages if found.events else 'no page'}")
+    say(f"{found.events} events since {utc(low)}, {pages if found.events else 'no page'}")
     if found.linked is None:
-        typer.echo("the list is not sorted: all of it was read")
+        say("the list is not sorted: all of it was read")
     else:
         end = f"page {found.linked.page} of {found.linked.size}"
-        typer.echo(f"found with {found.requests} requests; they end on {end}")
-    typer.echo("dry run: nothing was written")
+        say(f"found with {found.requests} requests; they end on {end}")
+    say("dry run: nothing was written")
 
 
 @group.command()
@@ -196,9 +196,9 @@ def reset(
         say_json({"source": chosen.name, "to": start, "done": yes, "follows": told})
     else:
         for line in (f"source {chosen.name}", *told):
-            typer.echo(printable(line))
+            say(line)
         if yes:
-            typer.echo("done")
+            say("done")
     if not yes:
         raise typer.BadParameter("nothing was changed: --yes does it")
     return EXIT_OK

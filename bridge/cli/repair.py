@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli import one_source
-from bridge.cli.shared import Config, Json, load, printable, say_json
+from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import utc
 from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_OK
@@ -38,11 +38,11 @@ def repair(
     if as_json:
         say_json({"source": chosen.name, "dry_run": dry_run, **_as_object(made)})
     elif made is None:
-        typer.echo(f"source {chosen.name}: nothing to repair: `run` can use the checkpoint")
+        say(f"source {chosen.name}: nothing to repair: `run` can use the checkpoint")
     else:
         for line in _lines(chosen, made):
-            typer.echo(printable(line))
-        typer.echo("dry run: nothing was written" if dry_run else "repaired: `run` goes on from it")
+            say(line)
+        say("dry run: nothing was written" if dry_run else "repaired: `run` goes on from it")
     return EXIT_OK
 
 

@@ -7,7 +7,7 @@ import asyncio
 import typer
 
 from bridge.avro.subjects import Registration, check_all, register_all
-from bridge.cli.shared import Config, Json, load, open_registry, say_json
+from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.config import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 
@@ -22,7 +22,7 @@ def check(*, config: Config = None, as_json: Json = False) -> int:
         say_json({"problems": problems})
     else:
         for line in problems or ["the registry has every schema"]:
-            typer.echo(line)
+            say(line)
     return EXIT_DIFFERENCE if problems else EXIT_OK
 
 
@@ -35,7 +35,7 @@ def register(*, config: Config = None, as_json: Json = False) -> int:
         return EXIT_OK
     for entry in done:
         state = "registered" if entry.new else "there already"
-        typer.echo(f"{entry.subject}: id {entry.schema_id}, {state}, {entry.level}")
+        say(f"{entry.subject}: id {entry.schema_id}, {state}, {entry.level}")
     return EXIT_OK
 
 

@@ -16,6 +16,7 @@ from bridge.cli.delivery import deliver
 from bridge.cli.shared import Config, Json, load
 from bridge.clock import SECOND, Clock, Micros
 from bridge.errors import InvalidRecord
+from bridge.printing import printable
 
 
 def send(
@@ -84,7 +85,7 @@ def from_lines(lines: Sequence[bytes], schema: Schema, now: Micros) -> list[dict
         try:
             commands.append(to_record(read_command(line), schema, now))
         except InvalidRecord as error:
-            problems.append(f"line {number}: {error}")
+            problems.append(printable(f"line {number}: {error}"))
     if problems:
         raise typer.BadParameter("\n".join(["nothing was sent", *problems]))
     return commands

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,8 @@ import typer
 
 from bridge.avro.registry import Registry
 from bridge.config import Need, RegistrySettings, Settings, load_settings
-from bridge.telemetry import configure_logging
+from bridge.logs import configure_logging
+from bridge.printing import printable, to_json
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings.")
@@ -34,22 +34,14 @@ def open_registry(settings: RegistrySettings) -> Registry:
     )
 
 
+def say(line: str, *, err: bool = False) -> None:
+    """Write one line on stdout, or on stderr: whatever is in it stays on it."""
+    typer.echo(printable(line), err=err)
+
+
 def say_json(value: Mapping[str, Any]) -> None:
     """Write one JSON object on a line of its own; bytes are base64."""
-    typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_base64))
-
-
-def printable(text: str) -> str:
-    """Return a text that cannot play tricks on a terminal: escapes instead of control characters.
-
-    Records hold what anyone on the API's side wrote.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
-        for c in text
-    )
+    typer.echo(to_json(value, default=_base64))
 
 
 def _base64(value: object) -> str:

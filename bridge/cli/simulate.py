@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bridge.cli.shared import say_json
 from bridge.dev import simulator
 from bridge.dev.faults import KINDS, Behaviour
 from bridge.errors import ConfigError
@@ -52,7 +53,7 @@ def simulate(
             api_key=api_key,
             behaviour=dict(_pair(text) for text in settings or ()),
             faults=[json.loads(text) for text in fault or ()],
-            ready=lambda url: typer.echo(json.dumps({"event": "ready", "url": url})),
+            ready=lambda url: say_json({"event": "ready", "url": url}),
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

@@ -14,7 +14,7 @@ import typer
 from aiokafka import TopicPartition
 
 from bridge.avro.any_schema import Decoder
-from bridge.cli.shared import Config, Json, load, open_registry, printable, say_json
+from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock, utc
 from bridge.config import Settings
 from bridge.errors import EXIT_OK, InvalidRecord, KafkaAway
@@ -22,6 +22,7 @@ from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import SILENCE, Received
 from bridge.kafka.topic_reader import TopicReader, open_topic
 from bridge.output import nobody_reads
+from bridge.printing import printable
 
 _FIRST = ("type", "status", "summary", "command_id", "error")
 _WAIT = 0.5
@@ -112,7 +113,7 @@ async def _show(record: Received, decoder: Decoder, *, as_json: bool) -> None:
         say_json(as_object(record, value, problem))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        typer.echo(as_line(record, value, problem)[:width])
+        say(as_line(record, value, problem)[:width])
 
 
 def as_object(record: Received, value: Any, problem: str | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import typer
 
-from bridge.cli.shared import Config, Json, load, say_json
+from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import Clock
 from bridge.config import Settings
 from bridge.errors import EXIT_OK
@@ -53,6 +53,6 @@ def _tell(changes: Sequence[topics.Change], *, as_json: bool, done: bool) -> Non
         say_json({"applied": done, "changes": [asdict(change) for change in changes]})
         return
     for change in changes:
-        typer.echo(f"{'done: ' if done else ''}{change}")
+        say(f"{'done: ' if done else ''}{change}")
     if not changes:
-        typer.echo("nothing to do: the topics are as they should be")
+        say("nothing to do: the topics are as they should be")

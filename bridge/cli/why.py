@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bridge.cli import one_source, why_command
-from bridge.cli.shared import Config, Json, load, printable, say_json
+from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import SECOND, utc
 from bridge.commands.trace import TOPICS, Traced, Tracer
 from bridge.config import Settings, SourceSettings
@@ -54,9 +54,9 @@ def why(
         say_json({"event_id": name, **_as_object(found), "as_command": command})
     else:
         for line in why_command.lines(name, traced) if traced.known else ():
-            typer.echo(printable(line))
+            say(line)
         for line in _lines(name, found) if found.places or not traced.known else ():
-            typer.echo(printable(line))
+            say(line)
     return EXIT_OK if found.places or traced.known else EXIT_DIFFERENCE
 
 
@@ -91,7 +91,7 @@ async def _event(view: View, event_id: str, run_id: str | None, *, elsewhere: bo
 
 
 def _say_read(*what: str) -> None:
-    typer.echo(f"reading {', '.join(what)}", err=True)
+    say(f"reading {', '.join(what)}", err=True)
 
 
 async def _left_out(view: View, event_id: str, run_id: str | None) -> _Found:

@@ -28,7 +28,7 @@ from bridge.dev.demo_view import frame, report, summary
 from bridge.dev.faults import Behaviour
 from bridge.dev.simulator import Simulator
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
-from bridge.telemetry import configure_logging
+from bridge.logs import configure_logging
 
 PAST_EVENTS: Final = 5000
 RATE: Final = 20.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from starlette.routing import Route
 
 from bridge import telemetry
 from bridge.health import Health
+from bridge.printing import to_json
 
 
 def ops_app(health: Health, status: Callable[[], dict[str, Any]]) -> Starlette:
@@ -48,4 +48,4 @@ def ops_app(health: Health, status: Callable[[], dict[str, Any]]) -> Starlette:
 
 
 def _json(value: dict[str, Any], status: int) -> Response:
-    return Response(json.dumps(value), status, media_type="application/json")
+    return Response(to_json(value), status, media_type="application/json")

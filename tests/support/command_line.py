@@ -39,14 +39,14 @@ def invoke(*arguments: str, env: Mapping[str, str], stdin: str = "") -> Ended:
         mock.patch.object(sys, "stdin", words),
         redirect_stdout(out),
         redirect_stderr(err),
-        _logging_as_it_was(),
+        logging_as_it_was(),
     ):
         code = main(arguments)
     return Ended(code, out.getvalue(), err.getvalue())
 
 
 @contextmanager
-def _logging_as_it_was() -> Iterator[None]:
+def logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     levels = {name: logging.getLogger(name).level for name in root.manager.loggerDict}
