@@ -36,7 +36,7 @@ from bridge.kafka.producer import Record, Writer
 from bridge.kafka.resets import Resets
 
 MOST_FORGOTTEN = 500
-"""Old commands that one transaction forgets."""
+"""Old commands that one transaction forgets, and long answers that it drops."""
 
 PAUSE = 1.0
 """Seconds before a lost producer is replaced: a frozen owner that wakes learns meanwhile that the
@@ -225,12 +225,14 @@ class Journal:
         self._wake.set()
         completed = [item.completes for item in batch if item.completes is not None]
         ahead = self.position.with_completed(completed) if completed else None
-        old = self._ledger.too_old(self._clock.now(), MOST_FORGOTTEN)
+        old = self._ledger.too_old(self._clock.monotonic(), MOST_FORGOTTEN)
+        long = self._ledger.too_long(MOST_FORGOTTEN)
         try:
             await self._commit(
                 writer,
                 [
                     *(record for item in batch for record in item.records),
+                    *(self.records.entry(entry, self._clock.now()) for entry in long),
                     *map(self.records.forgotten, old),
                 ],
                 [record for item in batch for record in item.outputs],
@@ -241,11 +243,13 @@ class Journal:
             raise
         for offset in completed:
             self.position.complete(offset)
+        for entry in long:
+            self._ledger.shorten(entry)
         for command_id in old:
             self._ledger.forget(command_id)
         for item in batch:
             if item.entry is not None:
-                self._ledger.put(item.entry)
+                self._ledger.put(item.entry, self._clock.monotonic())
             self._copies.note(item.copies)
             item.resolve()
         return True

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from bridge.clock import SECOND, Micros
+from bridge.clock import Micros
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.commands.position import Position
 from bridge.errors import StateError
@@ -44,20 +44,28 @@ def reply_key(partition: int, result_id: str) -> str:
     return f"reply/{partition}/{result_id}"
 
 
-HORIZON: Micros = 7 * 86_400 * SECOND
-"""How long a finished command is remembered, so that another one with its id is a DUPLICATE."""
+HORIZON = 7 * 86_400.0
+"""Seconds for which a finished command is remembered, so that another one with its id is a
+DUPLICATE. Its owner counts them on the monotonic clock: setting a clock forgets nothing."""
 
 MOST_FINISHED = 100_000
+"""Finished commands beyond which the oldest are forgotten before their time."""
+
 MOST_TEXT = 64 * 2**20
-"""Bounds, in commands and in characters of their answers, beyond which the oldest are forgotten."""
+"""Characters of answers beyond which the oldest lose theirs; that they are finished stays known."""
 
 
 class Ledger:
-    """What is known of the commands of one partition, in the order of their last records."""
+    """What is known of the commands of one partition, in the order of their last records.
 
-    def __init__(self) -> None:
+    It began at `began`, monotonic; what is folded counts as finished then at the earliest.
+    """
+
+    def __init__(self, began: float = 0.0) -> None:
+        self._began = began
         self._entries: dict[str, Entry] = {}
-        self._finished: dict[str, int] = {}
+        self._finished: dict[str, float] = {}
+        self._answers: dict[str, int] = {}
         self._text = 0
         self.position: Position | None = None
         self.partitions: int | None = None
@@ -68,33 +76,48 @@ class Ledger:
         """Return what is known of a command."""
         return self._entries.get(command_id)
 
-    def put(self, entry: Entry) -> None:
-        """Take over an entry that is durable."""
+    def put(self, entry: Entry, now: float | None = None) -> None:
+        """Take over an entry that is durable since `now`, monotonic; None: since the beginning."""
         self.forget(entry.command_id)
         self._entries[entry.command_id] = entry
         if entry.outcome is not None:
-            size = self._finished[entry.command_id] = len(entry.outcome.response or "")
-            self._text += size
+            self._finished[entry.command_id] = self._began if now is None else now
+            if entry.outcome.response:
+                self._answers[entry.command_id] = len(entry.outcome.response)
+                self._text += len(entry.outcome.response)
+
+    def shorten(self, entry: Entry) -> None:
+        """Take over an entry without its answer; its age and place stay."""
+        self._entries[entry.command_id] = entry
+        self._text -= self._answers.pop(entry.command_id, 0)
 
     def forget(self, command_id: str) -> None:
         """Drop what is known of a command."""
         self._entries.pop(command_id, None)
-        self._text -= self._finished.pop(command_id, 0)
+        self._finished.pop(command_id, None)
+        self._text -= self._answers.pop(command_id, 0)
 
-    def too_old(self, now: Micros, most: int) -> list[str]:
+    def too_old(self, now: float, most: int) -> list[str]:
         """Return finished commands to be forgotten, the oldest first and `most` at a time.
 
         None of them can run again: their offsets are complete in the position, which stays.
         """
-        count, text, old = len(self._finished), self._text, list[str]()
-        for command_id, size in islice(self._finished.items(), most):
-            outcome = self._entries[command_id].outcome
-            fresh = outcome is not None and outcome.finished_at > now - HORIZON
-            if fresh and count <= MOST_FINISHED and text <= MOST_TEXT:
+        count, old = len(self._finished), list[str]()
+        for command_id, since in islice(self._finished.items(), most):
+            if since > now - HORIZON and count - len(old) <= MOST_FINISHED:
                 break
             old.append(command_id)
-            count, text = count - 1, text - size
         return old
+
+    def too_long(self, most: int) -> list[Entry]:
+        """Return finished commands without the answers that there is no room for, oldest first."""
+        text, found = self._text, list[Entry]()
+        for command_id, size in islice(self._answers.items(), most):
+            if text <= MOST_TEXT:
+                break
+            found.append(self._entries[command_id].without_answer())
+            text -= size
+        return found
 
     def unfinished(self) -> list[Entry]:
         """Return the commands that were begun and have no final result, in their order."""

@@ -236,6 +236,10 @@ class Entry:
             stamp=stamp,
         )
 
+    def without_answer(self) -> Entry:
+        """Return the entry of a finished command without the API's answer."""
+        return replace(self, outcome=self.outcome and replace(self.outcome, response=None))
+
 
 def parse(value: Mapping[str, Any]) -> Command:
     """Return the command in a decoded record, whose `body` is (record name, fields)."""

@@ -71,7 +71,7 @@ class Reader:
         return Found(ledger, position, begin)
 
     async def _fold(self, claim: Record) -> Ledger:
-        ledger = Ledger()
+        ledger = Ledger(self._clock.monotonic())
         log = read_partition(
             self._kafka,
             claim.topic,

@@ -10,9 +10,10 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from bridge.clock import SECOND
 from bridge.commands import policy
 from bridge.commands.judgement import Later, Settled
-from bridge.commands.ledger import position_key
+from bridge.commands.ledger import HORIZON, position_key
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Status
 from bridge.commands.policy import Answer
 from bridge.commands.position import Position
@@ -93,6 +94,18 @@ def without_the_mark(original: Original) -> Original:
         await original(self, writer, [*states, *mark], outputs, None if gone else position)
 
     return _commit
+
+
+def by_the_wall_clock(_: Original) -> Original:
+    """Forget by the times at which commands finished, as the wall clock had them."""
+
+    def too_old(self: Any, _now: float, most: int) -> list[str]:
+        done = [entry for entry in self._entries.values() if entry.outcome is not None]
+        newest = max((entry.outcome.finished_at for entry in done), default=0)
+        horizon = newest - round(HORIZON * SECOND)
+        return [e.command_id for e in done if e.outcome.finished_at < horizon][:most]
+
+    return too_old
 
 
 # Transactions

@@ -54,6 +54,9 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "forgetting a command forgets the position": Mutant(
         Journal, "_commit", bugs.without_the_mark, ("forgetting",)
     ),
+    "commands are forgotten by the wall clock": Mutant(
+        Ledger, "too_old", bugs.by_the_wall_clock, ("clock-behind",)
+    ),
     "the result precedes the ledger": Mutant(
         producer.Writer, "commit", bugs.in_parts(RESULTS), ("commits", "killed")
     ),

@@ -10,9 +10,10 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from simulation.process import CODEC
-from simulation.virtual import Machine, MachineClock
+from simulation.virtual import START, Machine, MachineClock
 
 from bridge.avro.codec import Codec
+from bridge.clock import SECOND, Micros
 from bridge.commands.engine import Commands
 from bridge.errors import RegistryAway
 from bridge.health import Health
@@ -89,6 +90,19 @@ class Budget(RateBudget):
             await self._clock.sleep(wait)
 
 
+class SettableClock(MachineClock):
+    """A clock that is off by days until half of the story is over."""
+
+    def __init__(self, stage: Stage, machine: Machine) -> None:
+        super().__init__(stage.loop, machine)
+        self._off = round(stage.scenario.clock_off * 86_400 * SECOND)
+        self._right_from = START + round(stage.scenario.seconds / 2 * SECOND)
+
+    def now(self) -> Micros:
+        now = super().now()
+        return now if now >= self._right_from else now + self._off
+
+
 class Process:
     """A bridge that runs until it is killed or ends by itself."""
 
@@ -99,7 +113,7 @@ class Process:
         ended: Callable[[Process, BaseException | None], None],
     ) -> None:
         self.machine = machine
-        clock = MachineClock(stage.loop, machine)
+        clock = SettableClock(stage, machine)
         clock.pace = 0.0
         client = MissionsClient(
             base_url="https://api.example.test/v2",

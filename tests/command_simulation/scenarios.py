@@ -45,6 +45,8 @@ class Scenario:
     """Chance a second that somebody holds commands back, for a while."""
     remembers: int | None = None
     """Finished commands that a ledger remembers; None: as many as the bridge does."""
+    clock_off: float = 0.0
+    """Days by which the clocks of bridges are off, until they are set right at half time."""
     partitions: int = 2
     share: float = 1.0
     """Stories of this kind for each one of another."""
@@ -192,6 +194,22 @@ SCENARIOS: dict[str, Scenario] = {
         compaction=0.2,
         lives=150.0,
         remembers=2,
+    ),
+    "clock-behind": Scenario(
+        "clocks are nine days behind, and set right",
+        Mix(again=0.4, other=0.1),
+        chaos=Chaos(killed=0.03, doubtful=0.03, replicas=2),
+        clock_off=-9.0,
+        orders=16,
+        lives=300.0,
+    ),
+    "clock-ahead": Scenario(
+        "clocks are nine days ahead, and set right",
+        Mix(again=0.4, other=0.1),
+        chaos=Chaos(killed=0.03, doubtful=0.03, replicas=2),
+        clock_off=9.0,
+        orders=16,
+        lives=300.0,
     ),
     "brakes": Scenario(
         "people hold commands back, and let them go",

@@ -23,6 +23,7 @@ CHEAP_BUGS = (
     "the ledger is read to its end offset",
     "the ledger is read uncommitted",
     "only the low-water mark is kept",
+    "commands are forgotten by the wall clock",
     "the result precedes the ledger",
     "the ledger precedes the result",
     "the position precedes what it speaks of",

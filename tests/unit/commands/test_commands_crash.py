@@ -21,6 +21,7 @@ from commands_bench import (
     until,
 )
 
+from bridge.clock import SECOND
 from bridge.commands import ledger
 from bridge.errors import GaveUp, KafkaAway, TransactionLost
 from bridge.kafka.producer import Record
@@ -336,3 +337,20 @@ async def test_a_forgotten_command_does_not_run_again(
     await bench.idle()
     assert len(bench.kafka.records(RESULTS)) == 4
     assert bench.api.effects == {"c0": 1, "c1": 1, "c2": 1, "c3": 1}
+
+
+@pytest.mark.parametrize("days", [-9, 9])
+async def test_a_clock_that_is_set_by_days_lets_no_command_run_twice(make: Make, days: int) -> None:
+    bench = await make()
+    right, wrong = bench.clock.now, lambda: right() + days * 86_400 * SECOND
+    bench.clock.now = wrong  # type: ignore[method-assign]
+    bench.begin()
+    bench.send(start("c1"))
+    await bench.results(1)
+    bench.clock.now = right  # type: ignore[method-assign]
+    bench.send(start("c2"))
+    await bench.results(2)
+    bench.send(start("c1"))
+    results = await bench.results(3)
+    assert [result["status"] for result in results] == ["SUCCEEDED", "SUCCEEDED", "DUPLICATE"]
+    assert bench.api.effects == {"c1": 1, "c2": 1}

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.avro.codec import load_schemas
+from bridge.clock import SECOND
 from bridge.commands import ledger
 from bridge.commands.ledger import HORIZON, Ledger
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
@@ -191,8 +192,8 @@ def finished(command_id: str, at: int, response: str = "{}") -> Entry:
 def test_what_finished_long_ago_is_forgotten_oldest_first() -> None:
     book = Ledger()
     for number in range(4):
-        book.put(finished(f"c{number}", at=number))
-    book.put(replace(ENTRY, command_id="begun"))
+        book.put(finished(f"c{number}", at=0), now=float(number))
+    book.put(replace(ENTRY, command_id="begun"), now=0.0)
     assert book.too_old(HORIZON, most=10) == ["c0"]
     assert book.too_old(HORIZON + 2, most=2) == ["c0", "c1"]
     for command_id in book.too_old(HORIZON + 9, most=10):
@@ -201,12 +202,39 @@ def test_what_finished_long_ago_is_forgotten_oldest_first() -> None:
     assert book.get("c3") is None
 
 
+@pytest.mark.parametrize("days", [-9, 0, 9, 10_000])
+def test_no_wall_clock_decides_what_is_forgotten(days: int) -> None:
+    book = Ledger(began=50.0)
+    state = through_avro(ledger.entry_state(finished("c0", at=days * 86_400 * SECOND), "me", 1))
+    book.fold("c0", state, partition=0)
+    book.put(finished("c1", at=days * 86_400 * SECOND), now=51.0)
+    assert book.too_old(50.0 + HORIZON - 1, most=10) == []
+    assert book.too_old(50.0 + HORIZON, most=10) == ["c0"]
+
+
 def test_a_full_ledger_forgets_the_oldest_early(monkeypatch: pytest.MonkeyPatch) -> None:
     book = Ledger()
     for number in range(6):
-        book.put(finished(f"c{number}", at=number, response="x" * 10))
+        book.put(finished(f"c{number}", at=number), now=0.0)
     assert book.too_old(0, most=10) == []
     monkeypatch.setattr(ledger, "MOST_FINISHED", 4)
     assert book.too_old(0, most=10) == ["c0", "c1"]
+
+
+def test_long_answers_are_dropped_and_no_command_is_forgotten_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ledger, "MOST_TEXT", 25)
-    assert book.too_old(0, most=10) == ["c0", "c1", "c2", "c3"]
+    book = Ledger()
+    for number in range(6):
+        book.put(finished(f"c{number}", at=number, response="x" * 10), now=0.0)
+    assert book.too_old(0, most=10) == []
+    assert [entry.command_id for entry in book.too_long(most=3)] == ["c0", "c1", "c2"]
+    for entry in book.too_long(most=10):
+        assert entry.outcome is not None
+        assert entry.outcome.response is None
+        book.shorten(entry)
+    assert book.too_long(most=10) == []
+    known = [book.get(f"c{number}") for number in range(6)]
+    answers = [entry and entry.outcome and entry.outcome.response for entry in known]
+    assert answers == [None] * 4 + ["x" * 10] * 2
