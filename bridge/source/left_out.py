@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bridge.clock import SECOND, Micros, utc
 from bridge.missions.models import Event
-from bridge.source.checkpoint import Checkpoint
+from bridge.source.checkpoint import Checkpoint, Climb
 from bridge.source.reader import ApiList
 from bridge.source.sweep import BEGINNING, Found, Item
 from bridge.source.view import View
@@ -106,9 +106,8 @@ def _not_known(account: Account, at: Micros) -> str:
     climb, frontier = position.climb, position.frontier
     if position.floor is not None and at < position.floor:
         return f"it is older than {utc(position.floor)}, where the source was told to begin"
-    if climb is not None and climb.low <= at <= climb.top:
-        height = "at the end of the feed" if climb.low == BEGINNING else f"at {utc(climb.low)}"
-        return f"a climb is {height} and has not reached it yet"
+    if climb is not None and (frontier is None or climb.low <= at <= climb.top):
+        return f"{_how_far(account.checkpoint, climb)}; {_by_climb(climb, at)}"
     if position.kept_from is not None and at < position.kept_from:
         return (
             f"it is older than {utc(position.kept_from)}: what was published then is no longer "
@@ -116,8 +115,27 @@ def _not_known(account: Account, at: Micros) -> str:
             "with the topic, and publishes it if the topic reaches back so far"
         )
     if frontier is None:
-        return "the source has not read the feed yet: is a bridge running?"
+        count = account.checkpoint.published
+        begun = f"has published {count} events and begins" if count else "has not begun"
+        return f"the source {begun} to read the feed: is a bridge running?"
     return _by_frontier(account, frontier, at)
+
+
+def _how_far(state: Checkpoint, climb: Climb) -> str:
+    done = "nothing yet" if climb.low == BEGINNING else f"everything up to {utc(climb.low)}"
+    return (
+        f"the source reads the past from its oldest event up, as it was at {utc(climb.began)}: "
+        f"{done} is published, {state.published} events so far"
+    )
+
+
+def _by_climb(climb: Climb, at: Micros) -> str:
+    """Say what a climb has to do with an event that is not published."""
+    if at > climb.top:
+        return "it is newer than that: polls beside it read it, or the sweep at its end"
+    if at >= climb.low:
+        return "it has not come to this one yet"
+    return "it was not there when its time was read: the audit of its run publishes it"
 
 
 def _by_frontier(account: Account, frontier: Micros, at: Micros) -> str:

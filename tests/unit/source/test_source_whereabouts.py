@@ -8,7 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 from source_bench import LAYOUT, START, Bench, Crash
 
-from bridge.clock import SECOND
+from bridge.clock import SECOND, utc
 from bridge.source.left_out import Account, Sighting, look, reasons
 from bridge.source.rewind import replay
 from bridge.source.segment import digest
@@ -104,7 +104,8 @@ async def test_a_certificate_that_retention_deleted_is_not_there() -> None:
 
 async def test_nothing_is_read_yet() -> None:
     bench = Bench(events=10)
-    assert "has not read the feed yet" in await why(bench, bench.api.events()[0])
+    told = await why(bench, bench.api.events()[0])
+    assert told == "the source has not begun to read the feed: is a bridge running?"
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -128,13 +129,31 @@ async def test_what_comes_next_depends_on_its_time(ago: float, words: str, *, na
     assert sighting.in_feed.digest == sighting.in_run.digest
 
 
-async def test_a_climb_has_not_reached_it() -> None:
+@pytest.mark.parametrize(
+    ("ago", "words"),
+    [
+        (None, "it has not come to this one yet"),
+        (0.0, "it is newer than that: polls beside it read it"),
+        (36_000.0, "it was not there when its time was read: the audit of its run publishes it"),
+    ],
+)
+async def test_a_first_climb_says_how_far_it_is(ago: float | None, words: str) -> None:
     bench = Bench(events=3000, past=36_000)
     bench.api.seconds = 0.3
     bench.topics.crash(3, "before")
     with pytest.raises(Crash):
         await bench.catch_up()
-    assert "a climb is at 2026-" in await why(bench, bench.api.events()[-1])
+    bench.clock.pass_by(10)
+    new = bench.api.insert(1, ago=ago) if ago is not None else None
+    (event,) = new or bench.api.events()[-1:]
+    told = await why(bench, event)
+    state = bench.topics.state()
+    climb = state.position.climb
+    assert climb is not None
+    assert (state.position.frontier, state.published > 0) == (None, True)
+    assert f"as it was at {utc(climb.began)}: everything up to {utc(climb.low)} is publ" in told
+    assert f"{state.published} events so far" in told
+    assert words in told
 
 
 async def test_it_is_older_than_the_start() -> None:
