@@ -4,12 +4,12 @@ BridgeError
 |-- Again                  the same step may be tried again later
 |   |-- ApiError           the Missions API gave no usable answer; `executed` says what is known
 |   |   `-- RateLimited    429; `wait` seconds, when the answer named them
-|   |-- AccessError        401 or 403: the key, not the request, is refused; wait for a new one
+|   |-- AccessError        401 or 403: the key or the request is refused; a probe tells which
 |   |-- KafkaAway          no broker answered in time
 |   |-- RegistryAway       the schema registry gave no usable answer
 |   `-- TransactionLost    the transaction's fate is unknown: discard the producer, read back
 |-- Never                  this request or record will not succeed, however often it is tried
-|   |-- ApiRejected        a definite 4xx
+|   |-- ApiRejected        the API itself refuses it: a 4xx in its own form of error
 |   |-- InvalidId          an id that must not get near a URL
 |   `-- InvalidRecord      bytes or fields that cannot be converted; `reason` names the kind
 `-- Stop                   what runs now must end
@@ -44,8 +44,9 @@ class ApiError(Again):
     """The Missions API gave no usable answer.
 
     `executed` is what is known about the request: False (certainly not carried out: it never left,
-    or the answer says so) or None (nobody can know: time-out after sending, reset, 408, 5xx, a
-    broken 2xx). `too_much` says that a smaller answer might have come: it was slow, or too large.
+    or the answer says so) or None (nobody can know: time-out after sending, reset, a broken 2xx,
+    and what bridge/missions/proof.py lists). `too_much` says that a smaller answer might have
+    come: it was slow, or too large.
     """
 
     def __init__(
@@ -73,12 +74,25 @@ class RateLimited(ApiError):
 
 
 class AccessError(Again):
-    """401 or 403: the API refuses the key, so every other call would fail as well."""
+    """401 or 403: the key is refused, or this request to this key; a probe tells which.
 
-    def __init__(self, message: str, *, status: int, body: str | None = None) -> None:
+    `own`: it was said in the API's own form of error. `executed` as in ApiError.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        body: str | None = None,
+        own: bool = True,
+        executed: bool | None = False,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
+        self.own = own
+        self.executed = executed
 
 
 class KafkaAway(Again):
@@ -98,7 +112,7 @@ class Never(BridgeError):
 
 
 class ApiRejected(Never):
-    """A definite 4xx other than 401, 403, 408 and 429.
+    """The API itself refuses the request: a 4xx in its own form of error (missions/proof.py).
 
     `codes` and `details` come from either error form of the API; decide by `status` alone.
     """

@@ -4,6 +4,7 @@
          ^                                                                               |
          |--- wait <--- WITHDRAWN durable <--- surely not carried out -------------------|
          |--- wait <--- DOUBT durable, told <--- look for the effect <--- unclear -------|
+         |                  look at the state <--- WITHDRAWN durable <--- refused -------|
          '--- repeat <--- WITHDRAWN durable <--- surely absent <---'          outcome <--'
 
 Nothing but the request and the two records around it happens while a slot is held: what waits for
@@ -28,6 +29,9 @@ from bridge.commands.shared import Launch, Shared
 from bridge.commands.sight import Effect, Nothing, Sight
 from bridge.errors import AccessError, ApiError, ApiRejected, InvalidId, RateLimited
 
+_REFUSALS = 2
+"""So often a command is refused while the key works before that is its answer."""
+
 _SHORTEST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _AFTER_CRASH = "the bridge announced the request and stopped before it recorded an answer"
@@ -51,7 +55,7 @@ class Hold:
     wake: asyncio.Event | None = None
 
 
-Step = Settled | Later | KeyRefused | Unclear | Hold
+Step = Settled | Later | KeyRefused | Unclear | LookAtState | Hold
 
 
 class Execution:
@@ -72,6 +76,7 @@ class Execution:
         self._verb = Verb(command.type)
         self._doubt = entry.doubt or Doubt(_AFTER_CRASH)
         self._refusal: ApiRejected | None = None
+        self._refusals = 0
         self._watch: Watch | None = None
         if entry.is_open:
             self._watch = Watch(journal.since, shared.settle)
@@ -86,6 +91,8 @@ class Execution:
         try:
             while await shared.gate.wait_open(self._stop):
                 step = await (self._attempt() if self._watch is None else self._search(self._watch))
+                if isinstance(step, KeyRefused):
+                    step = await self._weighed(step.error)
                 match step:
                     case Settled(outcome):
                         return outcome
@@ -94,9 +101,9 @@ class Execution:
                     case Unclear(doubt):
                         self._doubt = replace(doubt, told=self._doubt.told)
                         self._watch = Watch(shared.clock.monotonic(), shared.settle)
-                    case KeyRefused(error):
-                        if (refusal := await self._refused(error)) is not None:
-                            return refusal
+                    case LookAtState(refusal):
+                        self._refusal = refusal
+                        self._watch = Watch(shared.clock.monotonic(), shared.settle)
                     case Later(reason, wait, counts):
                         tries += 1
                         if counts:  # a 429 is no absence
@@ -113,7 +120,7 @@ class Execution:
 
     async def _attempt(self) -> Step:
         """Announce the request and make it, if nothing speaks against it now."""
-        shared = self._shared
+        shared, self._refusal = self._shared, None
         step: Step | None = self._obstacle()
         if step is not None:
             return step
@@ -121,8 +128,14 @@ class Execution:
         if not self.entry.is_open:
             try:
                 before = await sight.snapshot(shared.client, self._command)
-            except _ANSWERS as error:
-                return self._unread(error)
+            except ApiRejected:
+                before = None  # a read may be old: the answer to the request itself decides
+            except InvalidId as error:
+                return judgement.judge(self._command, error, shared.clock.now())
+            except ApiError as error:
+                return _later(error, counts=False)
+            except AccessError as error:
+                return KeyRefused(error)
         async with shared.slots, Launch(shared.launches) as launch:
             step = self._obstacle() or self._fuse()
             if step is None:
@@ -178,45 +191,15 @@ class Execution:
         except Stale:
             return Hold(0.0)
         except _ANSWERS as error:
-            verdict = judgement.judge(command, error, clock.now())
-        else:
-            return Settled(judgement.succeeded(command, answer, clock.now()))
-        return await self._look(verdict.refusal) if isinstance(verdict, LookAtState) else verdict
+            return judgement.judge(command, error, clock.now())
+        return Settled(judgement.succeeded(command, answer, clock.now()))
 
-    async def _look(self, refusal: ApiRejected) -> Step:
-        """Find out whether a refused command was superfluous."""
-        clock = self._shared.clock
-        try:
-            seen = await sight.look(self._shared.client, self._command, self.entry, clock)
-        except ApiError as error:
-            return Later(str(error))
-        except AccessError as error:
-            return KeyRefused(error)
-        if isinstance(seen, Effect):
-            return Settled(judgement.superfluous(self.entry, refusal, clock.now()))
-        if self.entry.doubt is not None:  # an earlier request may be why, and this an old picture
-            self._refusal = refusal
-            return Unclear(self.entry.doubt)
-        return Settled(judgement.impossible(refusal, seen.state, clock.now()))
-
-    def _unread(self, error: ApiError | AccessError | ApiRejected | InvalidId) -> Step:
-        """Say what it means that the object of the command could not be read before the request."""
-        match error:
-            case AccessError():
-                return KeyRefused(error)
-            case ApiError():
-                return _later(error, counts=False)
-        verdict = judgement.judge(self._command, error, self._shared.clock.now())
-        if isinstance(verdict, LookAtState):
-            return Settled(judgement.rejected(verdict.refusal, self._shared.clock.now()))
-        return verdict
-
-    # The search for the effect of a request that had no clear answer
+    # The search for the effect of a request that had no clear answer, or for why it was refused
 
     async def _search(self, watch: Watch) -> Step:
         """Look once for the effect and say what follows."""
         clock, command = self._shared.clock, self._command
-        self._shared.note_doubt(command.command_id, there=True)
+        self._shared.note_doubt(command.command_id, there=self.entry.is_open)
         began = clock.monotonic()
         try:
             seen = await sight.look(self._shared.client, command, self.entry, clock)
@@ -238,12 +221,15 @@ class Execution:
                 self.entry = replace(self.entry, doubt=self._doubt)
                 self._watch = None
                 return Hold(_backoff(self.entry.attempts))
-        await self._tell(_ON_ITS_WAY if isinstance(seen, Effect) else _LOOKING)
+        if self.entry.is_open:
+            await self._tell(_ON_ITS_WAY if isinstance(seen, Effect) else _LOOKING)
         return Hold(max(0.0, due - self._shared.clock.monotonic()))
 
     async def _concluded(self, seen: Sight) -> Step:
         """Settle the command, or clear it for another attempt."""
         now = self._shared.clock.now()
+        if self._refusal is not None and self.entry.doubt is None:
+            return Settled(judgement.confirmed(self._refusal, seen, now))
         if isinstance(seen, Effect):
             telemetry.doubt_settled(self._verb, "found")
             if seen.twice:
@@ -275,14 +261,32 @@ class Execution:
         await self._journal.write(entry, told, after=self.entry)
         self.entry = entry
 
-    async def _refused(self, error: AccessError) -> Outcome | None:
-        """Shut the gate; a 403 while the key works otherwise is this command's own answer."""
-        gate, now = self._shared.gate, self._shared.clock.now()
-        gate.refuse(error)
-        if error.status != 403 or not await gate.turn():
-            return None
+    async def _weighed(self, error: AccessError) -> Step:
+        """Say what follows where the key, or this command alone, was refused.
+
+        A refusal while the key works is this command's own answer once it comes again: between the
+        request and the probe a new key may have come. Only the API's own word settles it.
+        """
+        if not await self._shared.gate.lets_in(error):
+            self._refusals = 0
+            return Hold(0.0)
+        self._refusals += 1
+        if self._refusals < _REFUSALS:
+            return Hold(_backoff(1))
+        is_shut_out = self._watch is None and self.entry.attempts >= MOST_ATTEMPTS
+        if not (error.own or is_shut_out):
+            return Later(str(error))
+        return Settled(self._own_answer(error))
+
+    def _own_answer(self, error: AccessError) -> Outcome:
+        """Return what a refusal that belongs to this command makes of it."""
+        now = self._shared.clock.now()
         if self.entry.is_open:
             return judgement.in_doubt(self.entry, self._doubt, now, str(error))
+        if self._refusal is not None:
+            return judgement.impossible(self._refusal, str(error), now)
+        if not error.own:
+            return judgement.shut_out(self.entry, error, now)
         return judgement.rejected(error, now)
 
     async def _put(self, entry: Entry) -> None:
@@ -292,7 +296,7 @@ class Execution:
     async def _pause(self, seconds: float, wake: asyncio.Event | None = None) -> None:
         """Wait, but not past the command's expiry while it can be told EXPIRED."""
         clock, expires_at = self._shared.clock, self._command.expires_at
-        if expires_at is not None and not self.entry.is_open:
+        if expires_at is not None and self._watch is None and not self.entry.is_open:
             seconds = min(seconds, max(0.0, (expires_at - clock.now()) / SECOND))
         if wake is None:
             await clock.sleep(seconds, self._stop)

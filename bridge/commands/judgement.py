@@ -13,6 +13,7 @@ from typing import Any
 from bridge.clock import Micros
 from bridge.commands import verbs
 from bridge.commands.model import Command, Doubt, Entry, Outcome, Problem, Status, Verb
+from bridge.commands.sight import Effect, Sight
 from bridge.errors import AccessError, ApiError, ApiRejected, InvalidId, RateLimited
 from bridge.missions.models import Answer
 
@@ -94,7 +95,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
-    """Surely not carried out: the API refused the key, or this call to this key."""
+    """Surely not carried out: the key is refused, or this call to this key."""
 
     error: AccessError
     counts: bool = True
@@ -112,6 +113,7 @@ class LookAtState:
     """Refused; whether that matters shows in the state of what the command is about."""
 
     refusal: ApiRejected
+    counts: bool = True
 
 
 Verdict = Settled | Later | KeyRefused | Unclear | LookAtState
@@ -120,22 +122,30 @@ Verdict = Settled | Later | KeyRefused | Unclear | LookAtState
 def judge(  # noqa: PLR0911 - a case for each kind of answer
     command: Command, error: ApiError | AccessError | ApiRejected | InvalidId, now: Micros
 ) -> Verdict:
-    """Say what an error of the command's own request means for the command."""
+    """Say what an error of the command's own request means for the command.
+
+    What each answer proves is in bridge/missions/proof.py.
+    """
     match error:
         case RateLimited():
             return Later(str(error), error.wait, counts=False)
         case ApiError(executed=False):
             return Later(str(error))
-        case ApiError():
+        case ApiError() | AccessError(executed=None):
             return Unclear(Doubt(str(error), error.status, error.body))
         case AccessError():
             return KeyRefused(error)
-        case ApiRejected() if command.type in STATES:
+        case ApiRejected() if command.type in STATES or _knows_it(command, error):
             return LookAtState(error)
         case ApiRejected():
             return Settled(rejected(error, now))
         case InvalidId():
             return Settled(Outcome(Status.REJECTED, now, Problem("invalid", str(error))))
+
+
+def _knows_it(command: Command, refusal: ApiRejected) -> bool:
+    """Say whether an event may be refused because its idempotency_key is known already."""
+    return command.type == Verb.LOG_EVENT and refusal.status == 409
 
 
 def succeeded(command: Command, answer: Answer[Any], now: Micros) -> Outcome:
@@ -157,14 +167,27 @@ def rejected(error: ApiRejected | AccessError, now: Micros) -> Outcome:
     return Outcome(Status.REJECTED, now, problem, http_status=error.status)
 
 
-def superfluous(entry: Entry, refusal: ApiRejected, now: Micros) -> Outcome:
-    """Return the outcome of a refused command that asked for what is so already.
-
-    Where an earlier request of this command may have brought it about, it is a success.
-    """
-    if entry.doubt is not None:
-        return Outcome(Status.SUCCEEDED, now, http_status=refusal.status, resolved_by="repeat")
+def superfluous(refusal: ApiRejected, now: Micros) -> Outcome:
+    """Return the outcome of a refused command that asked for what is so already."""
     return Outcome(Status.ALREADY_DONE, now, http_status=refusal.status)
+
+
+def shut_out(entry: Entry, error: AccessError, now: Micros) -> Outcome:
+    """Return the outcome of a command that something on the way to the API never lets pass."""
+    message = (
+        f"{entry.attempts} requests were refused while the key works for others, none was carried"
+        f" out; the last: {error}. Look at what is between the bridge and the API, then"
+        f" {_SEND_AGAIN}"
+    )
+    problem = Problem("no_effect", message, error.body)
+    return Outcome(Status.FAILED, now, problem, http_status=error.status)
+
+
+def confirmed(refusal: ApiRejected, seen: Sight, now: Micros) -> Outcome:
+    """Return the outcome of a refused command, of which no other request is in doubt."""
+    if isinstance(seen, Effect):
+        return superfluous(refusal, now)
+    return impossible(refusal, seen.state, now)
 
 
 def impossible(refusal: ApiRejected, state: str, now: Micros) -> Outcome:

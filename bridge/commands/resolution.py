@@ -1,10 +1,12 @@
 r"""What follows from a look for an effect: it is found, it is surely absent, or wait. Pure.
 
-    request, no clear answer --> look at once --> look a settle time later --> conclusion
-                                      \--> the effect is there: SUCCEEDED, whenever it is seen
+    no clear answer, or a refusal --> look at once --> look a settle time later --> conclusion
+                                           \--> the command's own mark: whenever it is seen
 
-A state that may have been so before proves nothing: the request may still be on its way, and undo
-what a later command of the key does. It counts a settle time after the request at the earliest.
+A read may be old, so a state proves nothing by itself: the picture may be from before the request,
+which may also still be on its way and undo what a later command of the key does. A state counts
+when two looks a settle time apart show it. So it is after a refusal, where the state tells whether
+there was nothing left to do.
 
 Absence is proven by two whole looks a settle time apart, where the later one shows that the list is
 no old copy, else by one more after a second settle time. Then a verb that only sets what it says
@@ -18,10 +20,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bridge.commands.model import Verb
-from bridge.commands.sight import Effect, Nothing, Sight
+from bridge.commands.sight import Effect, Nothing, Otherwise, Sight
 
 MOST_ATTEMPTS = 5
 """Requests without a clear answer and without an effect, after which a command has FAILED."""
+
+
+MOST_SETTLES = 6
+"""Settle times after the first look, after which looks that contradict each other are a doubt."""
 
 
 class Repeat(Enum):
@@ -67,29 +73,33 @@ Conclusion = Sight | Wait
 class Watch:
     """The looks for one request; times are monotonic.
 
-    `since` is when the request was given up, or when this owner began, who knows nothing of when
-    its predecessor's request left. `settle` seconds later it is over.
+    `since` is when the request was given up or refused, or when this owner began, who knows
+    nothing of when its predecessor's request left. `settle` seconds later it is over. All looks
+    since `alike_since` were of the kind `alike`.
     """
 
     since: float
     settle: float
-    absent_since: float | None = None
+    alike: type[Sight] | None = None
+    alike_since: float = 0.0
+    first: float | None = None
 
     def conclude(self, sight: Sight, began: float) -> Conclusion:
         """Return what follows from a look that `began` then."""
-        if isinstance(sight, Effect):
-            self.absent_since = None
-            due = began if sight.proven else self.since + self.settle
-        elif isinstance(sight, Nothing):
-            if self.absent_since is None:
-                self.absent_since = began
-            due = self.absent_since + self.settle
-            if began >= due and not sight.certain:
-                due += self.settle
-        else:
-            self.absent_since = None
-            due = self.since + self.settle
-        return sight if began >= due else Wait(due)
+        if isinstance(sight, Effect) and sight.proven:
+            return sight
+        if self.first is None:
+            self.first = began
+        if type(sight) is not self.alike:
+            self.alike, self.alike_since = type(sight), began
+        due = self.settle + (self.since if isinstance(sight, Otherwise) else self.alike_since)
+        if isinstance(sight, Nothing) and began >= due and not sight.certain:
+            due += self.settle
+        if began >= due:
+            return sight
+        if began >= self.first + MOST_SETTLES * self.settle:
+            return Otherwise("looks at it contradict each other")
+        return Wait(due)
 
 
 def repeats(verb: Verb, *, resolve: bool) -> bool:

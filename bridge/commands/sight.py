@@ -1,8 +1,8 @@
 """Looking for a command's effect: what the API shows of it now. Only reads.
 
 `look` is asked after a request of which nobody knows whether it was carried out, and after a
-refusal that may mean that there was nothing left to do. What it finds is a `Sight`; how often to
-look, and what follows from it, is decided in `resolution.py`.
+refusal that may mean that there was nothing left to do. What it finds is a `Sight`, which
+may be old; how often to look, and what follows from it, is decided in `resolution.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bridge.errors import ApiRejected
 from bridge.missions import jsontext
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import ApiObject, Event, Malformed, Mission, Page, Run, RunStatus
+from bridge.missions.proof import ABSENT
 from bridge.missions.timestamps import moment
 
 WANTED = {
@@ -42,15 +43,15 @@ T = TypeVar("T", bound=ApiObject)
 class Effect:
     """The effect is there; `by` says where it was seen, `ids` are those of what was made.
 
-    `twice` names the others if more than one bears the command's mark. Without `proven` it may have
-    been so before, and the request may still be on its way.
+    `twice` names the others if more than one bears the command's mark. `proven`: it bears the mark
+    of this command. All else may have been so before, and the request may still be on its way.
     """
 
     by: str
     response: str | None = None
     ids: Mapping[str, str] = field(default_factory=dict)
     twice: tuple[str, ...] = ()
-    proven: bool = True
+    proven: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ async def look(client: MissionsClient, command: Command, entry: Entry, clock: Cl
     try:
         return await _look(client, command, entry, clock)
     except ApiRejected as error:
-        if command.type == Verb.DELETE_MISSION and error.status == 404:
+        if command.type == Verb.DELETE_MISSION and error.status in ABSENT:
             return Effect("mission")
         return Otherwise(str(error))
 
@@ -137,9 +138,7 @@ def _run_sight(command: Command, entry: Entry, run: Run) -> Sight:
     there = run.status == WANTED[verb] if verb in WANTED else _has(command, run)
     state = f"the run is {run.status}"
     if there:
-        was_otherwise = verb in WANTED and entry.before not in (None, WANTED[verb])
-        # Nothing follows on a cancellation that a late request could undo.
-        return Effect("run", _text(run), proven=was_otherwise or verb is Verb.CANCEL_RUN)
+        return Effect("run", _text(run))
     if entry.before in (None, _seen(command, run)):
         return Nothing(state)
     return Otherwise(f"{state}, and not as it was before the request")
@@ -155,7 +154,7 @@ def _seen(command: Command, run: Run) -> str:
 
 def _set_sight(command: Command, what: str, found: ApiObject) -> Sight:
     if _has(command, found):
-        return Effect(what, _text(found), proven=False)
+        return Effect(what, _text(found))
     return Nothing(f"the {what} does not have the ordered fields")
 
 
@@ -187,7 +186,7 @@ async def _planned(client: MissionsClient, command: Command) -> Sight:
     ):
         return Otherwise("the plan has some of the steps, or has them otherwise")
     response = jsontext.dumps({"data": [step.model_dump() for step in found]})
-    return Effect("plan", response, proven=False)
+    return Effect("plan", response)
 
 
 async def _linked(client: MissionsClient, command: Command) -> Sight:
@@ -195,7 +194,7 @@ async def _linked(client: MissionsClient, command: Command) -> Sight:
     wanted: str = command.body["telnyx_agent_id"]
     found = next((agent for agent in agents if agent.telnyx_agent_id == wanted), None)
     if (found is not None) is (command.type == Verb.LINK_AGENT):
-        return Effect("agents", None if found is None else _text(found), proven=False)
+        return Effect("agents", None if found is None else _text(found))
     return Nothing("the agent is not linked" if found is None else "the agent is linked")
 
 
@@ -280,7 +279,7 @@ class _Search(Generic[T]):
         if ours:
             first, *more = sorted(ours.values(), key=lambda row: self._at(row) or 0)
             others = {made for row in more for made in ids(row).values()} - {*ids(first).values()}
-            return Effect(by, _text(first), ids(first), tuple(sorted(others)))
+            return Effect(by, _text(first), ids(first), tuple(sorted(others)), proven=True)
         if any(is_like(row) and self._is_since(row, self._first - _ABOUT) for row in self._found):
             return Otherwise("one without the command's mark is like it and began since")
         certain = any(self._is_since(row, self._last + _ABOUT) for row in self._found)

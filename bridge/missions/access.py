@@ -33,6 +33,7 @@ class AccessGate:
         self._open = asyncio.Event()
         self._open.set()
         self._shut = asyncio.Event()
+        self._asking = asyncio.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -49,6 +50,23 @@ class AccessGate:
         self._open.clear()
         self._shut.set()
         telemetry.dependency_away(self._name, reason)
+
+    async def lets_in(self, error: AccessError) -> bool:
+        """Probe after a refusal, and shut the gate unless the key is let in.
+
+        True: the key works, the refusal belongs to the one request. Nobody else notices then.
+        """
+        async with self._asking:
+            if self.is_open:
+                try:
+                    await self._probe()
+                except AccessError as refusal:
+                    self.refuse(refusal)
+                except ApiError:
+                    self.refuse(error)  # no usable answer says nothing about the key
+                except ApiRejected:
+                    pass
+            return self.is_open
 
     async def wait_open(self, stop: asyncio.Event) -> bool:
         """Wait until the gate is open; False if `stop` was set."""

@@ -1,7 +1,7 @@
 """What went wrong with a request, in the words of `bridge.errors`.
 
-Two tables: one for the exceptions of other libraries, one for HTTP statuses. Both answer the
-question that decides what the caller does next: may the request have been carried out?
+A table for the exceptions of other libraries; that of HTTP statuses is in `proof.py`. Both answer
+the question that decides what the caller does next: may the request have been carried out?
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import httpx
 
 from bridge.errors import AccessError, ApiError, ApiRejected, BridgeError, RateLimited
 from bridge.missions import jsontext
+from bridge.missions.proof import Verdict, is_own_form, meaning
 
 _LONGEST_BODY = 8_192
 """Characters of an answer's body that an exception carries."""
@@ -90,20 +91,23 @@ def refused(
     what: str, status: int, headers: Mapping[str, str], body: str, wait: float | None
 ) -> BridgeError:
     """Return the exception for an answer other than 2xx; `wait` is what a 429 asks for."""
-    codes, details = error_parts(body)
-    said = "; ".join(details) or "no details"
-    message, body = f"{what}: answered {status}: {said[:1_000]}", body[:_LONGEST_BODY]
-    if status in (401, 403):
-        return AccessError(message, status=status, body=body)
-    if status == 429:
-        return RateLimited(message, wait=wait, body=body)
+    own = is_own_form(body)
+    verdict, executed = meaning(status, own=own)
+    codes, details = error_parts(body) if own else ((), ())
+    said = "; ".join(details)[:1_000] or "no details"
     if 300 <= status < 400:
-        target = _host(headers.get("location", ""))
-        message = f"{what}: answered {status}, a redirect to {target}, which is never followed"
-        return ApiError(message, executed=False, status=status, body=body)
-    if 400 <= status < 500 and status != 408:
-        return ApiRejected(message, status=status, codes=codes, details=details, body=body)
-    return ApiError(message, executed=None, status=status, body=body)
+        said = f"a redirect to {_host(headers.get('location', ''))}, which is never followed"
+    elif not own:
+        said = "not in the API's own form of error, so perhaps from a proxy on the way"
+    message, body = f"{what}: answered {status}: {said}", body[:_LONGEST_BODY]
+    match verdict:
+        case Verdict.KEY:
+            return AccessError(message, status=status, body=body, own=own, executed=executed)
+        case Verdict.BUSY:
+            return RateLimited(message, wait=wait, body=body)
+        case Verdict.REFUSED:
+            return ApiRejected(message, status=status, codes=codes, details=details, body=body)
+    return ApiError(message, executed=executed, status=status, body=body)
 
 
 def foreign(what: str, status: int, body: str, why: str) -> ApiError:

@@ -11,7 +11,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from bridge.clock import SECOND
-from bridge.commands import policy
+from bridge.commands import policy, sight
 from bridge.commands.judgement import Later, Settled
 from bridge.commands.ledger import HORIZON, position_key
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Status
@@ -236,7 +236,7 @@ def a_new_owner_looks_once(original: Original) -> Original:
     def init(self: Any, *what: Any) -> None:
         original(self, *what)
         if self._watch is not None:
-            self._watch.absent_since = float("-inf")
+            self._watch.alike, self._watch.alike_since = Nothing, float("-inf")
 
     return init
 
@@ -260,6 +260,34 @@ def clear_though_silent(original: Original) -> Original:
         return original(command, error, now)
 
     return judge
+
+
+def clear_though_redirected(original: Original) -> Original:
+    """Take a redirect for the proof that the request was not carried out."""
+
+    def judge(command: Any, error: Any, now: int) -> Any:
+        if isinstance(error, ApiError) and 300 <= (error.status or 0) < 400:
+            return Later(str(error))
+        return original(command, error, now)
+
+    return judge
+
+
+def everybody_is_the_api(_: Original) -> Original:
+    """Take what anybody on the way says for the API's own word."""
+    return lambda _body: True
+
+
+def the_first_look_explains_a_refusal(original: Original) -> Original:
+    """Look once at why a command was refused."""
+
+    async def _search(self: Any, watch: Any) -> Any:
+        if self._refusal is None or self.entry.doubt is not None:
+            return await original(self, watch)
+        seen = await sight.look(self._shared.client, self._command, self.entry, self._shared.clock)
+        return await self._concluded(seen)
+
+    return _search
 
 
 def refused_though_broken(original: Original) -> Original:

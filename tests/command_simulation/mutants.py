@@ -23,6 +23,7 @@ from bridge.commands.reader import Reader
 from bridge.commands.resolution import Watch
 from bridge.config import Settings
 from bridge.kafka import producer
+from bridge.missions import faults
 from bridge.missions.client import MissionsClient
 from command_simulation import bugs
 from command_simulation.clients import KafkaOn
@@ -114,6 +115,15 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "a 5xx is taken for a refusal": Mutant(
         judgement, "judge", bugs.refused_though_broken, ("faults",)
+    ),
+    "a redirect means that nothing was done": Mutant(
+        judgement, "judge", bugs.clear_though_redirected, ("intermediaries",)
+    ),
+    "a proxy is taken for the API": Mutant(
+        faults, "is_own_form", bugs.everybody_is_the_api, ("intermediaries",)
+    ),
+    "the first look explains a refusal": Mutant(
+        Execution, "_search", bugs.the_first_look_explains_a_refusal, ("old-copies",)
     ),
     "a command in doubt expires": Mutant(
         Execution, "_search", bugs.expired_in_doubt, ("deadlines-resolve",)

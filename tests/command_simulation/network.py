@@ -19,6 +19,9 @@ LATENCIES: Final = (0.02, 0.02, 0.05, 0.05, 0.1, 0.3, 1.5)
 MOST_REQUESTS: Final = 3000
 """More than so many are a livelock."""
 
+TURNED_AWAY: Final = (400, 403, 404, 404, 410, 451)
+"""Statuses of somebody on the way, whose answers are HTML."""
+
 _REFUSAL: Final = {"errors": [{"code": "10015", "title": "no", "detail": "as the story wants it"}]}
 
 
@@ -125,6 +128,10 @@ class _Errand:
             self._reply(429, _REFUSAL, {"retry-after": seconds})
         elif road is Road.UNSERVED:
             self._reply(503, _REFUSAL)
+        elif road is Road.NOT_PASSED_ON:
+            self._reply(self._rng.choice((407, 421, 425)), None)
+        elif road is Road.TURNED_AWAY:
+            self._reply(self._rng.choice(TURNED_AWAY), None)
         elif stage.key_refused:
             self._reply(401, _REFUSAL)
         elif self._method != "GET" and self._mark in stage.forbidden:
@@ -141,6 +148,10 @@ class _Errand:
             self._reply(500, _REFUSAL)
         elif road is Road.BROKEN:
             self._reply(200, None)
+        elif road is Road.REDIRECTED:
+            self._reply(self._rng.choice((301, 303, 307)), None, {"location": "/elsewhere"})
+        elif road is Road.INTERCEPTED:
+            self._reply(self._rng.choice(TURNED_AWAY), None)
         elif road is Road.RESET:
             self._break()
         elif road in ANSWERED:

@@ -208,6 +208,8 @@ def _truth(case: Case) -> Iterator[str]:
         name = f"{order.verb} {order.command_id}"
         if status == "SUCCEEDED" and not effects and not _was_so(case, order, final):
             yield f"{name} is told SUCCEEDED, and was not carried out"
+        if status == "ALREADY_DONE" and not _was_so(case, order, final):
+            yield f"{name} is told ALREADY_DONE, and it was not so"
         if status in NO_EFFECT and not _was_too_late(case, order, effects):
             yield f"{name} is told {status} ({_code(final)}), and was carried out"
         if status == "IN_DOUBT" and (problem := _undoubted(case, order, moved)) is not None:
@@ -237,10 +239,15 @@ def _undoubted(case: Case, order: Order, moved: Set[tuple[int, str]]) -> str | N
 
 
 def _was_so(case: Case, order: Order, final: Found) -> bool:
-    """Whether a state that was asked for was there without the command's own request."""
+    """Whether a state that was asked for was there, without the command's own request.
+
+    That is after the first request. Reads may lag behind by the settle time; where they lag more,
+    nobody can know.
+    """
     told = final.value or {}
     settle = case.stage.settings.commands.settle
-    since = told["received_at"] - round(case.stage.scenario.roads.stale_by * SECOND)
+    beyond = max(0.0, case.stage.scenario.roads.stale_by - settle)
+    since = (told["started_at"] or told["received_at"]) - round(beyond * SECOND)
     times = range(since, told["finished_at"] + 1, round(settle * SECOND / 70))
     return any(case.stage.api.is_so(order.mark, at) for at in (*times, told["finished_at"]))
 

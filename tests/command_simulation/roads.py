@@ -21,6 +21,10 @@ class Road(Enum):
     FAILED = "carried out and answered 500"
     UNSERVED = "answered 503 and not carried out"
     BROKEN = "carried out, the answer is no JSON"
+    REDIRECTED = "carried out and answered with a redirect"
+    INTERCEPTED = "carried out, and refused by somebody on the way"
+    TURNED_AWAY = "refused by somebody on the way, and not carried out"
+    NOT_PASSED_ON = "answered 407, 421 or 425"
     LATE = "carried out late, within the settle time, and never answered"
     VERY_LATE = "carried out after the settle time, and never answered"
     THROTTLED = "answered 429"
@@ -38,6 +42,8 @@ CARRIED_OUT: Final = frozenset(
         Road.SILENT,
         Road.FAILED,
         Road.BROKEN,
+        Road.REDIRECTED,
+        Road.INTERCEPTED,
         Road.LATE,
         Road.VERY_LATE,
         Road.KILLED_UNDER_WAY,
@@ -51,6 +57,8 @@ ANSWERED: Final = CARRIED_OUT - {
     Road.SILENT,
     Road.FAILED,
     Road.BROKEN,
+    Road.REDIRECTED,
+    Road.INTERCEPTED,
     Road.LATE,
     Road.VERY_LATE,
 }
@@ -63,6 +71,9 @@ UNCLEAR: Final = frozenset(
         Road.FAILED,
         Road.UNSERVED,
         Road.BROKEN,
+        Road.REDIRECTED,
+        Road.INTERCEPTED,
+        Road.TURNED_AWAY,
         Road.LATE,
         Road.VERY_LATE,
     }

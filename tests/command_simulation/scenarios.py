@@ -72,12 +72,21 @@ FAULTY: Final = Roads(
 )
 LATE: Final = Roads(writes={Road.LATE: 0.25, Road.SILENT: 0.05, Road.FAILED: 0.05})
 VERY_LATE: Final = Roads(writes={Road.VERY_LATE: 0.2, Road.LATE: 0.1, Road.SILENT: 0.05})
+INTERMEDIARIES: Final = Roads(
+    writes=dict.fromkeys(
+        (Road.REDIRECTED, Road.INTERCEPTED, Road.TURNED_AWAY, Road.NOT_PASSED_ON), 0.1
+    ),
+    reads=dict.fromkeys((Road.REDIRECTED, Road.TURNED_AWAY, Road.NOT_PASSED_ON), 0.03),
+)
 DEADLY: Final = Roads(
     writes={Road.KILLED_BEFORE: 0.07, Road.KILLED_UNDER_WAY: 0.1, Road.KILLED_ANSWERED: 0.1},
     reads={Road.KILLED_ANSWERED: 0.03},
 )
 USERS: Final = Mix(
     again=0.12, other=0.08, expiring=0.08, denied=0.05, invalid=0.05, misrouted=0.05, garbage=0.08
+)
+STEERING: Final = Mix(
+    verbs={"pause_run": 2.0, "resume_run": 2.0, "cancel_run": 2.0, "link_agent": 1.0}
 )
 SEVERAL: Final = Chaos(
     killed=0.03, doubtful=0.03, repeated=0.02, replicas=3, frozen=0.03, handed_over=0.05
@@ -156,6 +165,24 @@ SCENARIOS: dict[str, Scenario] = {
         roads=Roads(writes=FAULTY.writes, reads=FAULTY.reads, stale=0.5, stale_by=60.0),
         resolve=True,
         seconds=120.0,
+    ),
+    "old-copies": Scenario(
+        "reads from copies that lag behind by less than the settle time, also after refusals",
+        STEERING,
+        Roads(writes=FAULTY.writes, stale=0.5, stale_by=30.0, meddling=0.05),
+    ),
+    "old-copies-resolve": Scenario(
+        "the same, and requests are repeated",
+        STEERING,
+        Roads(writes=FAULTY.writes, stale=0.5, stale_by=30.0),
+        resolve=True,
+    ),
+    "intermediaries": Scenario(
+        "proxies and gateways answer in the place of the API, before and after the effect",
+        roads=INTERMEDIARIES,
+    ),
+    "intermediaries-resolve": Scenario(
+        "the same, and requests are repeated", roads=INTERMEDIARIES, resolve=True
     ),
     "meddlers": Scenario(
         "somebody else pauses, resumes and cancels",

@@ -138,7 +138,7 @@ async def test_a_cancel_that_came_late_beside_its_repetition_is_a_success(make: 
     api.script = script
     bench.send(order("cancel_run"))
     result = await bench.final()
-    assert (result["status"], result["resolved_by"]) == ("SUCCEEDED", "repeat")
+    assert (result["status"], result["resolved_by"]) == ("SUCCEEDED", "run")
     assert api.done("cancel_run") == 1
 
 

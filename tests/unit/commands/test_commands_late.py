@@ -86,7 +86,7 @@ def test_absence_is_proven_anew_after_a_sight_of_what_was_ordered() -> None:
     """Somebody set it and took it back: what was absent before that says nothing any more."""
     watch, nothing = Watch(since=0.0, settle=35.0), Nothing("not there", certain=True)
     assert watch.conclude(nothing, 0.0) == Wait(35.0)
-    assert watch.conclude(Effect("run", proven=False), 20.0) == Wait(35.0)
+    assert watch.conclude(Effect("run"), 20.0) == Wait(55.0)
     assert watch.conclude(nothing, 35.0) == Wait(70.0)
     assert watch.conclude(nothing, 70.0) == nothing
 

@@ -83,21 +83,32 @@ def test_nobody_knows_what_these_statuses_did(status: int) -> None:
     assert (error.executed, error.status, error.body) == (None, status, "<html>")
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 409, 410, 413, 422, 425])
-def test_other_4xx_are_definite(status: int) -> None:
-    error = answer(status, TELNYX)
+def test_a_refusal_by_the_api_itself_is_definite() -> None:
+    error = answer(400, TELNYX)
 
     assert isinstance(error, ApiRejected)
-    assert error.status == status
+    assert error.status == 400
     assert error.codes == ("10004", "10015")
 
 
+def test_a_refusal_by_anybody_else_is_not_and_says_so() -> None:
+    error = answer(404)
+
+    assert type(error) is ApiError
+    assert (error.executed, error.status, error.body) == (None, 404, "<html>")
+    assert "not in the API's own form" in str(error)
+
+
+@pytest.mark.parametrize(("document", "own"), [(TELNYX, True), (None, False)])
 @pytest.mark.parametrize("status", [401, 403])
-def test_401_and_403_are_about_the_key(status: int) -> None:
-    error = answer(status)
+def test_401_and_403_are_about_the_key_and_say_who_sent_them(
+    status: int, document: Any, own: object
+) -> None:
+    error = answer(status, document)
 
     assert isinstance(error, AccessError)
-    assert error.status == status
+    assert (error.status, error.own) == (status, own)
+    assert error.executed is (None if status == 403 and not own else False)
 
 
 def test_429_was_not_carried_out_and_names_the_wait() -> None:
@@ -116,11 +127,13 @@ def test_429_was_not_carried_out_and_names_the_wait() -> None:
         ("", "its own host"),
     ],
 )
-def test_a_redirect_is_refused_and_names_its_host(location: str, host: str) -> None:
+def test_a_redirect_says_nothing_of_the_request_and_names_its_host(
+    location: str, host: str
+) -> None:
     error = answer(307, location=location)
 
     assert isinstance(error, ApiError)
-    assert error.executed is False
+    assert error.executed is None
     assert host in str(error)
 
 

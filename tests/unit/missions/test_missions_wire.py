@@ -13,7 +13,7 @@ import pytest
 from missions_fakes import MISSION, RUN, client_on, run, serving
 
 from bridge.clock import Clock
-from bridge.errors import ApiError, ApiRejected, ConfigError
+from bridge.errors import ApiError, ConfigError
 from bridge.missions import wire
 from bridge.missions.models import StartRun
 
@@ -172,10 +172,11 @@ async def test_of_an_endless_error_body_only_the_beginning_is_read() -> None:
             await writer.drain()
 
     async with serving(handle) as url, client_on(None, base_url=url) as client:
-        with pytest.raises(ApiRejected) as caught:
-            await client.get_run(MISSION, RUN)
+        with pytest.raises(ApiError) as caught:
+            await client.pause_run(MISSION, RUN)
 
     assert caught.value.status == 404
+    assert len(caught.value.body or "") == 8_192
 
 
 async def test_nobody_listening_means_not_carried_out() -> None:
