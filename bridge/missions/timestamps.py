@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from bridge.clock import Micros
+from bridge.clock import SECOND, Micros
 from bridge.errors import InvalidRecord
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LEAP: Final = re.compile(r"(.*[T ]\d\d:?\d\d:?)60(?:[.,]\d+)?(Z|[+-][\d:]+)?", re.ASCII)
 
 
 def micros(text: str) -> Micros:
     """Return an RFC 3339 timestamp as microseconds; without a zone it is taken for UTC.
 
-    Digits beyond the sixth are cut off. Raises InvalidRecord("bad_timestamp").
+    Digits beyond the sixth are cut off. A leap second (:60) is the beginning of the next second,
+    as a clock that repeats a second would show it. Raises InvalidRecord("bad_timestamp").
     """
     try:
-        moment = datetime.fromisoformat(text.upper())
+        moment, extra = datetime.fromisoformat(text.upper()), 0
     except ValueError as error:
-        raise InvalidRecord("bad_timestamp", f"{text[:64]!r} is no date-time") from error
+        leap = _LEAP.fullmatch(text[:64].upper())
+        if leap is None:
+            raise _bad(text) from error
+        moment, extra = _second_59(leap, text), SECOND
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // timedelta(microseconds=1) + extra
+
+
+def _second_59(leap: re.Match[str], text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(f"{leap[1]}59{leap[2] or ''}")
+    except ValueError as error:
+        raise _bad(text) from error
+
+
+def _bad(text: str) -> InvalidRecord:
+    return InvalidRecord("bad_timestamp", f"{text[:64]!r} is no date-time")
 
 
 def moment(text: str | None) -> Micros | None:

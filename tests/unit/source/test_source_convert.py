@@ -67,6 +67,11 @@ def record(row: Event | Malformed, *, late: bool = False) -> dict[str, Any]:
         ("2026-03-09T12:00:00.000001Z", NOON + 1),
         ("2026-03-09T12:00:00.123456789Z", NOON + 123_456),
         ("2026-03-09T12:00:00.999999999+00:00", NOON + 999_999),
+        ("2026-03-09T12:00:00,5z", NOON + 500_000),
+        ("2026-03-09T11:59:60Z", NOON),
+        ("2026-03-09t11:59:60.999999999z", NOON),
+        ("2026-03-09 11:59:60", NOON),
+        ("2026-03-09T14:29:60,5+02:30", NOON),
         ("1970-01-01T00:00:00Z", 0),
         ("1969-12-31T23:59:59.999999Z", -1),
         ("2999-12-31T23:59:59Z", 32_503_679_999 * SECOND),
@@ -87,7 +92,19 @@ def test_a_timestamp_keeps_every_microsecond_in_every_zone(naive: datetime, minu
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-02-30T00:00:00Z", "2026-03-09T25:00:00Z", "1773057600", "0"]
+    "text",
+    [
+        "",
+        "yesterday",
+        "2026-02-30T00:00:00Z",
+        "2026-03-09T25:00:00Z",
+        "1773057600",
+        "0",
+        "2026-03-09T12:00:61Z",
+        "2026-03-09T12:60:00Z",
+        "2026-02-30T23:59:60Z",
+        "x23:59:60Z",
+    ],
 )
 def test_what_is_no_timestamp_is_refused(text: str) -> None:
     with pytest.raises(InvalidRecord) as caught:
