@@ -17,6 +17,7 @@ from bridge import __version__, telemetry
 from bridge.avro.codec import Codec
 from bridge.avro.registry import Registry
 from bridge.avro.subjects import register_all, subject_of, subjects
+from bridge.avro.watch import watch
 from bridge.clock import Clock, until_stopped
 from bridge.commands.engine import Commands
 from bridge.config import Settings, SourceSettings
@@ -26,6 +27,7 @@ from bridge.errors import (
     AccessError,
     ApiRejected,
     ConfigError,
+    RegistryRefused,
     Stop,
 )
 from bridge.health import Health
@@ -123,17 +125,14 @@ class Bridge:
         settings = self._settings
         self._health.unready("start", "starting")
         ops = await stack.enter_async_context(self._serving())
-        registry = Registry(
-            settings.registry.url,
-            basic_auth=settings.registry.basic_auth,
-            bearer_token=settings.registry.bearer_token,
-        )
+        registry = Registry.of(settings.registry)
         stack.push_async_callback(registry.aclose)
         codec = Codec(registry, clock=self._clock)
         await until_stopped(self._start(stack, registry, codec), stop)
         if stop.is_set():
             return
         self._helpers["ready"] = lambda ending: self._announce(ops, ending)
+        self._helpers["registry"] = partial(watch, codec, self._clock, self._health)
         self._health.ready("start")
         # Workers bound their drain themselves, and then close what they have open.
         grace = settings.drain_seconds + CLOSE_SECONDS
@@ -267,6 +266,12 @@ class Bridge:
 
     async def _prepare(self, registry: Registry, codec: Codec) -> None:
         """Find every schema that is needed; ConfigError lists all that are missing."""
+        try:
+            await self._find_schemas(registry, codec)
+        except RegistryRefused as error:
+            raise ConfigError([str(error)]) from error
+
+    async def _find_schemas(self, registry: Registry, codec: Codec) -> None:
         prefix = self._settings.kafka.topic_prefix
         if self._settings.registry.register_schemas:
             await register_all(registry, prefix)

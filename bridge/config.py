@@ -144,6 +144,7 @@ def _clash(words: str, *settings: str) -> Clash:
 def _contradictions(settings: Settings) -> Iterator[Clash]:
     yield from _budgets(settings)
     yield from _transport(settings)
+    yield from _registry_tls(settings.registry)
     yield from _kafka_security(settings.kafka)
     yield from _accounts(settings)
 
@@ -190,6 +191,22 @@ def _transport(settings: Settings) -> Iterator[Clash]:
             "BRIDGE_REGISTRY__BEARER_TOKEN: cannot be used beside BRIDGE_REGISTRY__BASIC_AUTH",
             "registry.basic_auth",
             "registry.bearer_token",
+        )
+
+
+def _registry_tls(registry: RegistrySettings) -> Iterator[Clash]:
+    for name in ("ca_file", "cert_file", "key_file"):
+        if getattr(registry, name) is not None and registry.url.startswith("http:"):
+            yield _clash(
+                f"BRIDGE_REGISTRY__{name.upper()}: has no use with plain http",
+                "registry.url",
+                f"registry.{name}",
+            )
+    if registry.key_file is not None and registry.cert_file is None:
+        yield _clash(
+            "BRIDGE_REGISTRY__KEY_FILE: needs BRIDGE_REGISTRY__CERT_FILE",
+            "registry.cert_file",
+            "registry.key_file",
         )
 
 

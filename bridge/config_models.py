@@ -92,6 +92,11 @@ class RegistrySettings(Branch):
     basic_auth_file: Path | None = setting(None, "File that holds user:password.")
     bearer_token: kinds.ApiKey | None = setting(None, "Token to send instead.")
     bearer_token_file: Path | None = setting(None, "File that holds the token.")
+    ca_file: FilePath | None = setting(
+        None, "Certificates to trust in place of the usual ones (PEM)."
+    )
+    cert_file: FilePath | None = setting(None, "Our own certificate (PEM), with its key or not.")
+    key_file: FilePath | None = setting(None, "Key of our own certificate (PEM).")
     register_schemas: bool = setting(
         default=False, meaning="Let `run` register its schemas itself.", alias="register"
     )

@@ -7,6 +7,7 @@ BridgeError
 |   |-- AccessError        401 or 403: the key or the request is refused; a probe tells which
 |   |-- KafkaAway          no broker answered in time
 |   |-- RegistryAway       the schema registry gave no usable answer
+|   |   `-- RegistryRefused  it answered that we may not; at start a mistake of configuration
 |   `-- TransactionLost    the transaction's fate is unknown: discard the producer, read back
 |-- Never                  this request or record will not succeed, however often it is tried
 |   |-- ApiRejected        the API itself refuses it: a 4xx in its own form of error
@@ -101,6 +102,10 @@ class KafkaAway(Again):
 
 class RegistryAway(Again):
     """The schema registry gave no usable answer."""
+
+
+class RegistryRefused(RegistryAway):
+    """The schema registry refuses: exit 78 at start, waited out later; names what it would take."""
 
 
 class TransactionLost(Again):

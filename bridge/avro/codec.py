@@ -50,6 +50,8 @@ class _Subject:
     header: bytes
     writers: dict[int, _Writer | ValueError]
     """By id: the schemas that are registered here, or why one of them cannot be used."""
+    proven: str
+    """A text of our id that was found to be our schema."""
     listed_at: float = float("-inf")
     strangers: dict[int, str] = field(default_factory=dict)
     """Reasons for ids that the last listing lacks; not more than a few."""
@@ -69,6 +71,8 @@ class Codec:
         self._clock = clock or Clock()
         self._subjects: dict[str, _Subject] = {}
         self._pins: dict[int, str] = {}
+        self.trouble: str | None = None
+        """Why nothing may be written: our ids do not mean any more what they did."""
 
     async def prepare(self, subject: str, schema: Schema, *, register: bool = False) -> None:
         """Get ready to encode and decode the values of a subject with our schema.
@@ -84,14 +88,36 @@ class Codec:
                 "run `mission-bridge schemas register`, or set BRIDGE_REGISTRY__REGISTER=true"
             )
             raise ConfigError([problem])
-        self._pin(schema_id, schema)
+        if not self._pin(schema_id, schema):
+            raise ConfigError([self._other_meaning(schema_id)])
         self._subjects[subject] = _Subject(
             subject,
             schema,
             schema_id,
             header=b"\0" + schema_id.to_bytes(4, "big"),
             writers={schema_id: _Writer(schema.parsed, None, {})},
+            proven=schema.text,
         )
+
+    async def verify(self) -> None:
+        """Ask what our schema ids mean now, and set `trouble` accordingly. Raises RegistryAway."""
+        wrong = None
+        for known in self._subjects.values():
+            text = await self._registry.by_id(known.schema_id)
+            if text is None:
+                wrong = (
+                    f"the registry at {self._registry.url} has lost schema id {known.schema_id} of "
+                    f"{known.name}: nothing is written until it is restored; or restart the bridge "
+                    "after `mission-bridge schemas register`"
+                )
+            elif not _is_ours(known, text):
+                wrong = self._other_meaning(known.schema_id)
+        self.trouble = wrong
+
+    def check(self) -> None:
+        """Raise RegistryAway with the `trouble`, if there is any."""
+        if self.trouble is not None:
+            raise RegistryAway(self.trouble)
 
     def encode(self, subject: str, value: dict[str, Any]) -> bytes:
         """Return a value in wire format; fields that have a default may be left out.
@@ -162,7 +188,9 @@ class Codec:
             except ValueError as error:
                 writers[registered.schema_id] = error
                 continue
-            self._pin(registered.schema_id, schema)
+            if not self._pin(registered.schema_id, schema):
+                await self.verify()
+                raise RegistryAway(self._other_meaning(registered.schema_id))
             same = schema.fingerprint == known.reader.fingerprint
             writers[registered.schema_id] = _Writer(
                 schema.parsed,
@@ -171,6 +199,7 @@ class Codec:
             )
         if known.schema_id not in writers:
             # A registry that lost its contents, or another one: what it lacks proves nothing.
+            await self.verify()
             raise RegistryAway(
                 f"the registry at {self._registry.url} no longer lists our schema id "
                 f"{known.schema_id} under {known.name}: restore it, or register anew and restart"
@@ -187,14 +216,27 @@ class Codec:
         where = f"{known.name} in the registry at {self._registry.url}"
         return InvalidRecord(reason or "unknown_schema", f"schema id {schema_id} is not in {where}")
 
-    def _pin(self, schema_id: int, schema: Schema) -> None:
+    def _pin(self, schema_id: int, schema: Schema) -> bool:
         """Hold the registry to what an id meant before: another meaning would misread records."""
-        if self._pins.setdefault(schema_id, schema.fingerprint) != schema.fingerprint:
-            problem = (
-                f"the registry at {self._registry.url} gives schema id {schema_id} another meaning "
-                "than before: was it reset? Restore it before anything is read or written"
-            )
-            raise ConfigError([problem])
+        return self._pins.setdefault(schema_id, schema.fingerprint) == schema.fingerprint
+
+    def _other_meaning(self, schema_id: int) -> str:
+        return (
+            f"the registry at {self._registry.url} gives schema id {schema_id} another meaning "
+            "than before: was it reset? Restore it before anything is read or written"
+        )
+
+
+def _is_ours(known: _Subject, text: str) -> bool:
+    """Tell whether a text is our schema in the registry's spelling."""
+    if text != known.proven:
+        try:
+            if admit(known.name, text).fingerprint != known.reader.fingerprint:
+                return False
+        except ValueError:
+            return False
+        known.proven = text
+    return True
 
 
 def _read(data: bytes, writer: _Writer) -> dict[str, Any]:

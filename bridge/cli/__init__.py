@@ -24,6 +24,7 @@ from bridge.cli.simulate import simulate
 from bridge.cli.tail import tail
 from bridge.cli.why import why
 from bridge.errors import (
+    EXIT_CONFIG,
     EXIT_DIFFERENCE,
     EXIT_GAVE_UP,
     EXIT_OK,
@@ -33,6 +34,7 @@ from bridge.errors import (
     BridgeError,
     ConfigError,
     Never,
+    RegistryRefused,
 )
 from bridge.output import take_over
 
@@ -107,6 +109,8 @@ def _command(arguments: Sequence[str] | None) -> int:
 def exit_code(error: BridgeError) -> int:
     """Return the exit code that an error stands for when nothing handled it before."""
     match error:
+        case RegistryRefused():
+            return EXIT_CONFIG
         case Again():
             return EXIT_UNAVAILABLE
         case Never():

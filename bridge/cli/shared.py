@@ -29,9 +29,7 @@ def load(config: Path | None, *needs: Need) -> Settings:
 
 def open_registry(settings: RegistrySettings) -> Registry:
     """Return a client of the schema registry."""
-    return Registry(
-        settings.url, basic_auth=settings.basic_auth, bearer_token=settings.bearer_token
-    )
+    return Registry.of(settings)
 
 
 def say(line: str, *, err: bool = False) -> None:

@@ -79,6 +79,7 @@ class Journal:
         self._ours = False
         self._go_on = asyncio.Event()
         self._copies = Copies(kafka, replies, clock, forget=self._forget, wake=self._wake.set)
+        self._codec = decoder.codec
         self.records = Records(settings, decoder.codec, partition)
         self.begin = 0
         self.since = 0.0
@@ -195,6 +196,7 @@ class Journal:
             raise self._ended
         if not self._ours:
             raise Fenced(f"partition {self._partition} is another's and its producer was lost")
+        self._codec.check()
         writer = await Writer.open(
             self._kafka,
             self._transactional_id,
@@ -219,6 +221,7 @@ class Journal:
         self._wake.clear()
         if self._ended is not None:
             raise self._ended
+        self._codec.check()
         batch = self._queue.take()
         if not batch:
             return not (self._finishing and self._copies.idle)

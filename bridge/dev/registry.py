@@ -1,6 +1,7 @@
 """A schema registry in memory, for demonstrations and tests: Confluent's REST interface for Avro.
 
-Ids are counted up and shared by equal schemas of all subjects; nothing is ever deleted.
+Ids are counted up and shared by equal schemas of all subjects. A deleted version is shown to those
+who ask for deleted ones alone; its id goes on to be served.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class RegistryServer:
         self._texts: list[str] = []
         self._ids: dict[str, int] = {}
         self._subjects: dict[str, list[int]] = {}
+        self._deleted: set[tuple[str, int]] = set()
         self._levels: dict[str, str] = {}
         self._level = "BACKWARD"
         self.app = Starlette(routes=self._routes(), exception_handlers={_Refused: _refused})
@@ -72,6 +74,7 @@ class RegistryServer:
             _route("GET", f"{subject}/versions", self._versions),
             _route("POST", f"{subject}/versions", self._register),
             _route("GET", f"{subject}{version}", self._version),
+            _route("DELETE", f"{subject}{version}", self._delete),
             _route("POST", f"/compatibility{subject}/versions", self._check),
             _route("POST", f"/compatibility{subject}{version}", self._check),
             _route("GET", "/config", self._get_level),
@@ -99,18 +102,32 @@ class RegistryServer:
         ]
 
     async def _versions(self, request: Request) -> Any:
-        return list(range(1, len(self._known(request)) + 1))
+        subject, shown = request.path_params["subject"], _shows_deleted(request)
+        return [
+            number
+            for number in range(1, len(self._known(request)) + 1)
+            if shown or (subject, number) not in self._deleted
+        ]
 
     async def _version(self, request: Request) -> Any:
         number = _number(request.path_params["version"], len(self._known(request)))
-        return self._shown(request.path_params["subject"], number)
+        subject = request.path_params["subject"]
+        if (subject, number) in self._deleted and not _shows_deleted(request):
+            raise _Refused(40402, f"Version {number} not found.")
+        return self._shown(subject, number)
+
+    async def _delete(self, request: Request) -> Any:
+        number = _number(request.path_params["version"], len(self._known(request)))
+        self._deleted.add((request.path_params["subject"], number))
+        return number
 
     async def _lookup(self, request: Request) -> Any:
         ids = self._known(request)
         schema_id = self._ids.get(_identity(await _schema(request)))
-        if schema_id not in ids:
+        subject = request.path_params["subject"]
+        if schema_id not in ids or (subject, ids.index(schema_id) + 1) in self._deleted:
             raise _Refused(40403, "Schema not found")
-        return self._shown(request.path_params["subject"], ids.index(schema_id) + 1)
+        return self._shown(subject, ids.index(schema_id) + 1)
 
     async def _register(self, request: Request) -> Any:
         subject = request.path_params["subject"]
@@ -118,6 +135,7 @@ class RegistryServer:
         ids = self._subjects.get(subject, [])
         schema_id = self._ids.get(_identity(text))
         if schema_id in ids:
+            self._deleted.discard((subject, ids.index(schema_id) + 1))
             return {"id": schema_id}
         level = self._levels.get(subject, self._level)
         if problems := _incompatibilities(level, text, [self._text(each) for each in ids]):
@@ -224,6 +242,10 @@ async def _schema(request: Request) -> str:
 def _identity(text: str) -> str:
     """Equal for schemas that differ in white space and in the order of properties alone."""
     return json.dumps(json.loads(text), sort_keys=True)
+
+
+def _shows_deleted(request: Request) -> bool:
+    return request.query_params.get("deleted") == "true"
 
 
 def _number(version: str, newest: int) -> int:

@@ -145,7 +145,7 @@ class Source:
         """Take note that a step succeeded; a long climb is neither stuck nor unready."""
         self._beat(STEP_TIMEOUT + self._settings.api.timeout)
         self._works("api")
-        return self._leased() and not stop.is_set()
+        return self._leased() and self._codec.trouble is None and not stop.is_set()
 
     def _works(self, *dependencies: str) -> None:
         """Take note that a step succeeded that needs these."""
@@ -159,6 +159,7 @@ class Source:
     async def _own(self, stop: asyncio.Event) -> None:
         """Take the source over and work on it until asked to stop or the lease is gone."""
         name = self._source.name
+        self._codec.check()
         self._beat(2 * STEP_TIMEOUT)
         account = await self._account(stop)
         transactional_id = (
@@ -239,6 +240,7 @@ class Source:
             return
         self._beat(STEP_TIMEOUT + self._settings.api.timeout)
         try:
+            self._codec.check()
             more = await poller.turn()
         except AccessError as error:
             self._gate.refuse(error)

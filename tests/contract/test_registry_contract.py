@@ -211,6 +211,20 @@ async def test_a_strangers_version_is_read_and_a_foreign_schema_is_not(
         assert caught.value.reason == reason
 
 
+async def test_what_a_deleted_version_wrote_is_still_read(
+    registry: Registry, codec: Codec, topic_prefix: str
+) -> None:
+    commands = f"{topic_prefix}.commands-value"
+    text = subjects(topic_prefix)[commands].schema.text
+    newer = changed(text, fields=[*fields(text), {"name": "hue", "type": "int", "default": 0}])
+    deleted = await registry.register(commands, newer)
+    await registry._ask("DELETE", f"subjects/{commands}/versions/2")
+    data = b"\0" + deleted.to_bytes(4, "big") + codec.encode(commands, COMMAND)[5:] + b"\2"
+    assert await codec.decode(commands, data) == COMMAND
+    await codec.verify()
+    codec.check()
+
+
 @pytest.mark.parametrize("pinned", [True, False], ids=["latest version", "registers itself"])
 async def test_confluents_serializers_understand_us_and_we_them(
     registry_url: str, codec: Codec, topic_prefix: str, *, pinned: bool

@@ -6,10 +6,16 @@ import signal
 from pathlib import Path
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 from support import command_review, commands, verdict
 from support.brokers import Broker
 from support.kafka import read_topic, write_topic
-from support.stage import CANARY, Bridge, Stage, stage, wait_for
+from support.stage import CANARY, Bridge, Server, Stage, stage, wait_for
+
+from bridge.dev.registry import RegistryServer
 
 
 def test_what_is_away_at_start_is_waited_for_and_then_named(
@@ -90,6 +96,52 @@ def test_the_registry_may_go_away_for_what_is_known(
         scene.registry.start()
         verdict.expect_exact(scene, bridge)
         assert bridge.stop() == 0
+
+
+def test_a_registry_that_was_reset_stops_writing_until_it_is_restored(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path, events=100) as scene:
+        bridge = scene.run().ready()
+        verdict.expect_exact(scene, bridge)
+        scene.registry.stop()
+        reset = Server(RegistryServer().app, int(scene.registry_url.rpartition(":")[2]))
+        reset.start()
+        try:
+            with SchemaRegistryClient({"url": scene.registry_url}) as registry:
+                for number in range(10):
+                    text = json.dumps({"type": "record", "name": f"R{number}", "fields": []})
+                    registry.register_schema(f"else-{number}-value", Schema(text, "AVRO"))
+            wait_for(lambda: "another meaning" in bridge.reason)
+            written = len(read_topic(scene.broker, f"{scene.prefix}.events"))
+            scene.insert(20, runs=2)
+            wait_for(lambda: bridge.reason.count("another meaning") > 1)  # the source as well
+            assert len(read_topic(scene.broker, f"{scene.prefix}.events")) == written
+        finally:
+            reset.stop()
+        scene.registry.start()
+        verdict.expect_exact(scene, bridge)
+        wait_for(lambda: not bridge.reason)
+        assert bridge.stop() == 0
+
+
+def test_a_registry_that_refuses_is_told_at_once_with_the_permission(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    async def refuse(_request: Request) -> JSONResponse:
+        return JSONResponse({"error_code": 40301, "message": "User is denied"}, 403)
+
+    refusing = Server(Starlette(routes=[Route("/{path:path}", refuse, methods=["GET", "POST"])]))
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        refusing.start()
+        try:
+            bridge = scene.run(BRIDGE_REGISTRY__URL=refusing.url)
+            assert bridge.wait() == 78
+        finally:
+            refusing.stop()
+        assert "User is denied" in bridge.output
+        assert "grant this user the permission to read subjects" in bridge.output
+        assert "dependency_away" not in bridge.output, "it was not waited for"
 
 
 def test_the_broker_may_freeze_and_go_on(kafka: Broker, topic_prefix: str, tmp_path: Path) -> None:

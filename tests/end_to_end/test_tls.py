@@ -1,6 +1,7 @@
 """An API that is somebody else: no request and no key leaves before its certificate is proven."""
 
 import socket
+import ssl
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -62,3 +63,27 @@ def test_an_api_that_cannot_prove_who_it_is_gets_no_request(
             plain.settimeout(0)
             with pytest.raises(BlockingIOError):
                 plain.accept()
+
+
+def test_a_registry_with_a_private_authority_may_ask_who_we_are(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "authority")
+    ours = authority.issue()
+    with stage(kafka, topic_prefix, tmp_path, events=50) as scene:
+        scene.registry.stop()
+        scene.registry.start(
+            **authority.issue(), ssl_ca_certs=authority.file, ssl_cert_reqs=ssl.CERT_REQUIRED
+        )
+        private = {
+            "BRIDGE_REGISTRY__URL": scene.registry.url.replace("http:", "https:"),
+            "BRIDGE_REGISTRY__CA_FILE": str(authority.file),
+            "BRIDGE_REGISTRY__CERT_FILE": str(ours["ssl_certfile"]),
+            "BRIDGE_REGISTRY__KEY_FILE": str(ours["ssl_keyfile"]),
+        }
+        scene.command("schemas", "check", **private)
+        bridge = scene.run("--only", "events", **private).ready()
+        wait_for(lambda: bridge.published == len(scene.events()))
+        assert bridge.stop() == 0
+        stranger = scene.run(**{k: v for k, v in private.items() if not k.endswith("CA_FILE")})
+        wait_for(lambda: "BRIDGE_REGISTRY__CA_FILE names" in stranger.output)

@@ -49,9 +49,9 @@ def wait_for(condition: Callable[[], Any], deadline: float = 60.0) -> Any:
 class Server:
     """An application on a port, in a thread of its own; may be stopped and started again there."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
-        self._port = 0
+        self._port = port
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

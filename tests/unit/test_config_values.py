@@ -87,6 +87,11 @@ def test_a_value_outside_its_bounds_is_refused(variable: str, value: str) -> Non
             {"BRIDGE_REGISTRY__BASIC_AUTH": "u:p", "BRIDGE_REGISTRY__BEARER_TOKEN": "t"},
             "BRIDGE_REGISTRY__BEARER_TOKEN",
         ),
+        ({"BRIDGE_REGISTRY__CA_FILE": __file__}, "BRIDGE_REGISTRY__CA_FILE"),
+        (
+            {"BRIDGE_REGISTRY__URL": "https://registry", "BRIDGE_REGISTRY__KEY_FILE": __file__},
+            "BRIDGE_REGISTRY__KEY_FILE",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -20,6 +21,17 @@ class StillClock(Clock):
 
     def monotonic(self) -> float:
         return self.time
+
+
+class HurriedClock(Clock):
+    """Waits for nothing, and keeps what it was asked to wait."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    async def sleep(self, seconds: float, stop: asyncio.Event | None = None) -> bool:
+        self.waits.append(seconds)
+        return await super().sleep(0, stop)
 
 
 class Wire(httpx.AsyncBaseTransport):

@@ -18,7 +18,7 @@ from bridge.avro import codec as codec_module
 from bridge.avro.codec import MAX_BYTES, Codec
 from bridge.avro.registry import Registry
 from bridge.avro.subjects import subjects
-from bridge.errors import ConfigError, InvalidRecord, RegistryAway
+from bridge.errors import InvalidRecord, RegistryAway
 
 EVENTS = "missions.events-value"
 COMMANDS = "missions.commands-value"
@@ -146,13 +146,54 @@ async def test_a_registry_that_lost_our_schema_is_not_believed(bench: Bench) -> 
         await bench.codec.decode(COMMANDS, b"\0\0\0\0\x09")
 
 
-async def test_an_id_that_changes_its_meaning_stops_everything(bench: Bench) -> None:
+async def test_what_a_deleted_version_wrote_is_still_read(bench: Bench) -> None:
+    older = json.loads(subjects("missions")[COMMANDS].schema.text) | {"doc": "older"}
+    header = await bench.register(older)
+    body = bench.codec.encode(COMMANDS, COMMAND)[5:]
+    await bench.registry._ask("DELETE", f"subjects/{COMMANDS}/versions/2")
+    assert await bench.codec.decode(COMMANDS, header + body) == COMMAND
+
+
+async def test_ids_with_another_meaning_are_written_no_more_until_they_are_right(
+    bench: Bench,
+) -> None:
+    await bench.codec.verify()
+    bench.codec.check()
+    good, bench.wire.server = bench.wire.server, Wire().server
+    await bench.codec.verify()
+    with pytest.raises(RegistryAway, match="has lost schema id 2"):
+        bench.codec.check()
+    for name in ("A", "B"):
+        await bench.register(record(name, ("a", "string")))
+    await bench.codec.verify()
+    with pytest.raises(RegistryAway, match="schema id 2 another meaning"):
+        bench.codec.check()
+    bench.wire.cut = True
+    with pytest.raises(RegistryAway):
+        await bench.codec.verify()
+    assert bench.codec.trouble, "silence proves nothing"
+    bench.wire.cut, bench.wire.server = False, good
+    await bench.codec.verify()
+    bench.codec.check()
+
+
+async def test_a_registry_that_spells_our_schema_otherwise_means_the_same(bench: Bench) -> None:
+    bench.wire.server = Wire().server
+    for subject in (EVENTS, COMMANDS):
+        schema = json.loads(subjects("missions")[subject].schema.text)
+        await bench.register(schema | {"doc": "spelt otherwise"}, subject)
+    await bench.codec.verify()
+    bench.codec.check()
+
+
+async def test_an_id_that_changes_its_meaning_is_not_decoded_with(bench: Bench) -> None:
     bench.wire.server = Wire().server
     await bench.register(record("MissionCommand", ("a", "string")))
     for subject in (EVENTS, COMMANDS):
         await bench.register(subjects("missions")[subject].schema.text, subject)
-    with pytest.raises(ConfigError, match="schema id 1 another meaning"):
+    with pytest.raises(RegistryAway, match="schema id 1 another meaning"):
         await bench.codec.decode(COMMANDS, b"\0\0\0\0\x09")
+    assert bench.codec.trouble
 
 
 BOUNDED = settings(

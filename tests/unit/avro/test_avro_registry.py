@@ -9,10 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from avro_fakes import HurriedClock
 from pydantic import SecretStr
 
 from bridge.avro.registry import Registry
-from bridge.errors import ConfigError, RegistryAway
+from bridge.errors import ConfigError, RegistryAway, RegistryRefused
 
 TEXT = '{"type":"record","name":"R","fields":[]}'
 
@@ -29,7 +30,7 @@ def answering(
         return httpx.Response(status, stream=httpx.ByteStream(content.encode()))
 
     url = how.pop("url", "http://registry:8081/")
-    return Registry(url, transport=httpx.MockTransport(handle), **how)
+    return Registry(url, clock=HurriedClock(), transport=httpx.MockTransport(handle), **how)
 
 
 def refusal(code: int) -> dict[str, Any]:
@@ -115,6 +116,70 @@ async def test_a_refused_schema_is_a_mistake_of_configuration(status: int) -> No
         await answering(status, refusal(status)).register("s", TEXT)
 
 
+@pytest.mark.parametrize(
+    ("call", "status", "body", "named"),
+    [
+        ("register", 403, refusal(40301), r"permission to write subjects.*__REGISTER=false"),
+        ("lookup", 403, "Forbidden", "permission to read subjects"),
+        ("by_id", 403, refusal(40301), "permission to read subjects"),
+        ("level", 403, refusal(40301), "permission to read the compatibility level"),
+        ("set_level", 403, refusal(40301), "permission to write the compatibility level"),
+        ("lookup", 401, refusal(40101), "BRIDGE_REGISTRY__BASIC_AUTH"),
+        ("set_level", 422, refusal(42205), "read-only: set its mode to READWRITE"),
+    ],
+)
+async def test_a_refusal_names_what_it_would_take(
+    call: str, status: int, body: Any, named: str
+) -> None:
+    requests: list[httpx.Request] = []
+    with pytest.raises(RegistryRefused, match=named):
+        await CALLS[call](answering(status, body, requests))
+    assert len(requests) == 1, "a refusal is not asked for again"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "advice"),
+    [
+        (409, 409, "schemas check"),
+        (422, 42205, "set its mode to READWRITE"),
+    ],
+)
+async def test_a_refused_schema_comes_with_what_to_do(status: int, code: int, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        await answering(status, refusal(code)).register("s", TEXT)
+
+
+@pytest.mark.parametrize("trouble", [429, 500, 502, 503, 504, httpx.ReadError, "closed"])
+async def test_each_request_that_meets_trouble_is_made_again_for_itself(trouble: Any) -> None:
+    """With trouble at three requests of four a long sequence still ends at its first try."""
+    asked = 0
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        nonlocal asked
+        asked += 1
+        if asked % 4 == 0:
+            return httpx.Response(200, stream=httpx.ByteStream(b"[1]"))
+        if isinstance(trouble, int):
+            return httpx.Response(trouble, stream=httpx.ByteStream(b"away"))
+        raise httpx.ReadError("reset") if trouble != "closed" else httpx.RemoteProtocolError("x")
+
+    registry = Registry(
+        "http://registry", clock=HurriedClock(), transport=httpx.MockTransport(handle)
+    )
+    for _ in range(30):
+        assert await registry.versions("s") == [1]
+    assert asked == 120
+
+
+async def test_a_registry_that_cannot_be_reached_is_told_at_once() -> None:
+    clock = HurriedClock()
+    registry = Registry("http://127.0.0.1:1", clock=clock)
+    with pytest.raises(RegistryAway):
+        await registry.ping()
+    assert clock.waits == []
+    await registry.aclose()
+
+
 async def test_ids_that_no_registry_gives_are_not_asked_for() -> None:
     requests: list[httpx.Request] = []
     registry = answering(404, refusal(404), requests)
@@ -143,7 +208,7 @@ async def test_names_and_prefix_of_the_path_are_kept() -> None:
 async def test_it_logs_in_and_tells_nobody(how: dict[str, Any], header: str | None) -> None:
     requests: list[httpx.Request] = []
     registry = answering(401, refusal(40101), requests, **how)
-    with pytest.raises(RegistryAway, match=r"http://registry:8081 gives no usable") as caught:
+    with pytest.raises(RegistryAway, match=r"http://registry:8081 refuses") as caught:
         await registry.ping()
     assert requests[0].headers.get("authorization") == header
     assert "nary" not in str(caught.value)

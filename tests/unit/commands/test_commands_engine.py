@@ -32,6 +32,22 @@ async def test_a_start_is_carried_out_once_and_marked(make: Make) -> None:
     assert record.headers == (("correlation_id", b"x-1"), ("bridge_result_id", b"0-0-final"))
 
 
+async def test_no_command_begins_while_our_schema_ids_mean_something_else(make: Make) -> None:
+    bench = await make()
+    bench.begin()
+    bench.send(start("c1"))
+    await bench.results(1)
+    bench.codec.trouble = "the registry was reset"
+    bench.send(start("c2"))
+    await until(lambda: bench.health.reasons)
+    assert "the registry was reset" in str(bench.health.reasons)
+    assert len(bench.api.bodies) == len(bench.kafka.records(RESULTS)) == 1
+    bench.codec.trouble = None
+    _, result = await bench.results(2)
+    assert result["status"] == "SUCCEEDED"
+    assert len(bench.api.bodies) == 2
+
+
 @pytest.mark.parametrize(
     ("verb", "body", "sent"),
     [

@@ -74,6 +74,25 @@ async def test_the_next_owner_goes_on_where_the_first_was(own: Own) -> None:
     assert_exact(bench)
 
 
+async def test_nothing_is_written_while_our_schema_ids_mean_something_else(
+    own: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(events=2000)
+    bench.api.seconds = 0.5
+    owner = own(bench)
+    await until(lambda: len(bench.topics.events()) > 500, owner)
+    monkeypatch.setattr(CODEC, "trouble", "the registry was reset")
+    await until(lambda: owner.health.reasons, owner)
+    assert owner.health.reasons == {"source default": "the registry was reset"}
+    written, before = bench.topics.commits, bench.clock.monotonic()
+    await until(lambda: bench.clock.monotonic() > before + 100, owner, deadline=200)
+    assert bench.topics.commits == written
+    monkeypatch.setattr(CODEC, "trouble", None)
+    await until(published(bench, 2000), owner)
+    assert owner.health.reasons == {}
+    assert_exact(bench)
+
+
 async def test_a_killed_owner_leaves_nothing_undone(own: Own) -> None:
     bench = Bench(events=2000)
     bench.api.seconds = 0.5
