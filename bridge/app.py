@@ -171,8 +171,7 @@ class Bridge:
                 lambda: self._prepare(registry, codec),
             ),
         ]
-        accounts = settings.sources if self._events else ()
-        for account in (*accounts, *((None,) if self._commands else ())):
+        for account in (*settings.sources, *((None,) if self._commands else ())):
             self._add_client(stack, account)
         for name, (client, gate) in self._clients.items():
             part = f"api of {name}" if name else "api"
@@ -184,7 +183,14 @@ class Bridge:
         if self._commands:
             client, gate = self._client(None)
             self._engine = Commands(
-                settings, self._kafka, client, gate, codec, self._clock, self._health
+                settings,
+                self._kafka,
+                client,
+                gate,
+                codec,
+                self._clock,
+                self._health,
+                {source.name: self._client(source) for source in settings.sources},
             )
             self._workers["commands"] = self._engine.run
 

@@ -22,7 +22,7 @@ from bridge.missions import jsontext
 FREE_OBJECTS: Final = frozenset({"input", "metadata", "payload", "result_payload"})
 """Fields that hold a JSON object as text."""
 
-_ANYTHING_GOES: Final = Rules(frozenset(Verb), missions=None, partitioner=None)
+_ANYTHING_GOES: Final = Rules(frozenset(Verb), missions=None, partitioner=None, accounts=None)
 
 
 def read_command(text: str | bytes) -> dict[str, Any]:

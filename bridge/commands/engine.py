@@ -23,7 +23,7 @@ from bridge.commands.brake import Follower
 from bridge.commands.decoder import Decoder
 from bridge.commands.journal import Journal
 from bridge.commands.partition import Partition
-from bridge.commands.shared import Shared
+from bridge.commands.shared import Accounts, Shared
 from bridge.config import Settings
 from bridge.errors import Fenced, KafkaAway
 from bridge.health import Health
@@ -57,8 +57,11 @@ class Commands:
     """Carries out commands until stopped.
 
     `codec` must be prepared for the values of commands, command-results and command-state; whoever
-    makes the `gate` runs it. The health part `commands` is ready while the group lets us in, also
-    without partitions of our own: then another process has them and this one stands by.
+    makes the `gate` runs it. `accounts` are those that
+    commands may name, beside the common key.
+
+    The health part `commands` is ready while the group lets us in, also without partitions of our
+    own: then another process has them and this one stands by.
     """
 
     def __init__(
@@ -70,13 +73,14 @@ class Commands:
         codec: Codec,
         clock: Clock,
         health: Health,
+        accounts: Accounts,
     ) -> None:
         self._settings = settings
         self._kafka = kafka
         self._clock = clock
         self._health = health
         self._decoder = Decoder(codec, clock)
-        self._shared = Shared.of(settings, kafka, client, gate, self._decoder, clock)
+        self._shared = Shared.of(settings, kafka, client, gate, self._decoder, clock, accounts)
         self._follower = Follower(settings, kafka, self._decoder, clock, self._shared.brakes)
         self._following: asyncio.Task[None] | None = None
         self._topic = settings.topic("commands")

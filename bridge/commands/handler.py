@@ -28,6 +28,7 @@ from bridge.commands.shared import Shared
 from bridge.errors import InvalidRecord, RegistryAway
 
 _UNREADABLE = "the command's record, kept in the ledger, cannot be decoded any more"
+_NO_ACCOUNT = "the source that its account names is gone from the settings, so nobody can look"
 _VERBS = frozenset(verb.value for verb in Verb)
 
 
@@ -99,11 +100,17 @@ class Handler:
                 await self._carry_out(command, entry, received)
 
     async def _carry_out(self, command: Command, entry: Entry, received: Received) -> None:
+        shared = self._shared.of_account(command.account)
         with self._busy_with(entry):
-            execution = Execution(self._shared, self._journal, self._stop, command, entry)
-            outcome = await execution.run()
-            if outcome is not None:
-                await self._answer(execution.entry, outcome, received, final=True, remember=True)
+            if shared is None:  # begun under other settings; what is not begun was refused
+                doubt = entry.doubt or Doubt(_NO_ACCOUNT)
+                outcome = judgement.in_doubt(entry, doubt, self._shared.clock.now())
+                await self._answer(entry, outcome, received, final=True, remember=True)
+                return
+            execution = Execution(shared, self._journal, self._stop, command, entry)
+            end = await execution.run()
+            if end is not None:
+                await self._answer(execution.entry, end, received, final=True, remember=True)
 
     @contextmanager
     def _busy_with(self, entry: Entry) -> Iterator[None]:

@@ -1,12 +1,13 @@
 """Decisions about a command before any request leaves: pure, given the time and what is known.
 
-The order is part of the contract: fields, then key and partition, then what the ledger knows of
-the command_id, then what is allowed, then (before each attempt) whether it still holds.
+The order is part of the contract: fields, then key, partition and account, then what the ledger
+knows of the command_id, then what is allowed, then (before each attempt) whether it still holds.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bridge.clock import Micros
@@ -41,17 +42,19 @@ _WITHOUT_RUN = _WITHOUT_MISSION | {
 class Rules:
     """What the operator allows, and how producers find a key's partition.
 
-    `missions` None allows all, `partitioner` None accepts a key in any partition.
+    `missions` and `accounts` None allow all, `partitioner` None accepts a key in any partition.
     """
 
     allow: frozenset[str]
     missions: frozenset[str] | None
     partitioner: Partitioner | None
+    accounts: frozenset[str] | None
 
     @classmethod
-    def of(cls, settings: CommandSettings) -> Rules:
-        """Return the rules that the settings make."""
-        return cls(settings.allow, settings.missions, PARTITIONERS[settings.partitioner])
+    def of(cls, settings: CommandSettings, accounts: Iterable[str]) -> Rules:
+        """Return the rules that the settings make, and the names of the accounts."""
+        partitioner = PARTITIONERS[settings.partitioner]
+        return cls(settings.allow, settings.missions, partitioner, frozenset(accounts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,14 @@ def _refusal(
     if flaw is not None:
         return "invalid", flaw
     route = _misrouting(command, received, rules, partitions)
-    return None if route is None else ("misrouted", route)
+    if route is not None:
+        return "misrouted", route
+    if command.account is None or rules.accounts is None or command.account in rules.accounts:
+        return None
+    return "unknown_account", (
+        f"account {command.account[:64]!r} is no source of this bridge, whose key would be used;"
+        " without account it is the common key"
+    )
 
 
 def _flaw(command: Command) -> str | None:

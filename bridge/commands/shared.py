@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bridge import telemetry
@@ -25,6 +26,10 @@ GUARD = 5.0
 owner counts on it: what a frozen predecessor announced is then either on its way or never sent."""
 
 
+Accounts = Mapping[str, tuple[MissionsClient, AccessGate]]
+"""By the name of a source: the client with its key, and the gate before it."""
+
+
 @dataclass(frozen=True)
 class Shared:
     """What all partitions of a process share.
@@ -33,7 +38,8 @@ class Shared:
     byte: about a second's worth of the rate budget, so that no intent grows stale in its queue.
     `api_away` has the reasons of commands that wait for the API, by command_id; `in_doubt` the
     commands whose effect is looked for, `held` those that must wait, with what holds them back:
-    `brake` or `fuse`.
+    `brake` or `fuse`. `accounts` are the same but for the key, and what depends on it: client, gate
+    and `launches`.
     """
 
     client: MissionsClient
@@ -54,6 +60,7 @@ class Shared:
     held: dict[str, str] = field(default_factory=dict)
     brakes: Brakes = field(default_factory=Brakes)
     breaker: Breaker = field(default_factory=Breaker)
+    accounts: Mapping[str, Shared] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -64,23 +71,34 @@ class Shared:
         gate: AccessGate,
         decoder: Decoder,
         clock: Clock,
+        accounts: Accounts,
     ) -> Shared:
         """Make it from the settings. Below 2 requests a second the guard allows for the queue."""
         commands, rate = settings.commands, settings.api.rate
-        return cls(
+        common = cls(
             client=client,
             gate=gate,
             decoder=decoder,
             replies=Replies(settings, kafka, clock),
             clock=clock,
-            rules=policy.Rules.of(commands),
+            rules=policy.Rules.of(commands, accounts),
             fuse=policy.Fuse(commands.max_starts_per_minute),
             slots=asyncio.Semaphore(commands.concurrency),
-            launches=asyncio.Semaphore(max(1, int(rate))),
+            launches=_launches(rate),
             guard=max(GUARD, 10 / rate),
             settle=commands.settle,
             resolve=commands.on_doubt == "resolve",
         )
+        own = {
+            name: replace(common, client=client, gate=gate, launches=_launches(rate))
+            for name, (client, gate) in accounts.items()
+            if client is not common.client
+        }
+        return replace(common, accounts={name: own.get(name, common) for name in accounts})
+
+    def of_account(self, name: str | None) -> Shared | None:
+        """Return what the commands of an account share; None if there is no such account."""
+        return self if name is None else self.accounts.get(name)
 
     def resolves(self, command: Command) -> bool:
         """Say whether a request without an effect may be repeated where twice is not the same."""
@@ -99,6 +117,10 @@ class Shared:
         else:
             self.held[command_id] = by
         telemetry.commands_held(Counter(self.held.values()))
+
+
+def _launches(rate: float) -> asyncio.Semaphore:
+    return asyncio.Semaphore(max(1, int(rate)))
 
 
 class Launch:

@@ -126,7 +126,14 @@ class Process:
         gate = AccessGate(client.probe, clock, health)
         kafka = KafkaOn(stage, machine)
         self.commands = Commands(
-            stage.settings, kafka, client, gate, Decoding.of(stage), clock, health
+            stage.settings,
+            kafka,
+            client,
+            gate,
+            Decoding.of(stage),
+            clock,
+            health,
+            {"another": (client, gate)},
         )
         stage.tenures[machine.name] = self._tenure
         self.stop = asyncio.Event()

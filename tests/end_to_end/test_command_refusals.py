@@ -8,7 +8,7 @@ from support import commands
 from support.brokers import Broker
 from support.commands import Command, order
 from support.kafka import Sent, list_topics, read_topic, write_topic
-from support.stage import CANARY, Bridge, Stage, stage
+from support.stage import CANARY, Bridge, Stage, stage, wait_for
 
 from bridge.clock import SECOND, Clock
 
@@ -182,3 +182,33 @@ def test_a_key_that_the_api_repeats_is_nowhere_to_be_seen(
             if topic.startswith(scene.prefix):
                 for record in read_topic(scene.broker, topic):
                     assert CANARY not in str(record), topic
+
+
+def test_each_account_has_its_own_key_and_a_refused_one_stops_no_other(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    own = "KEY1canary1of1another1source"
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        settings = {"BRIDGE_SOURCE__NAME": "mine", "BRIDGE_SOURCE__API_KEY": own}
+        bridge = scene.run("--only", "commands", **settings).ready()
+        mission = scene.insert()[0]["mission_id"]
+        scene.control("key", {"api_key": own})
+        held = commands.start(mission)
+        mine, unknown = (order("create_mission", name=name) for name in ("one", "two"))
+        mine["account"], unknown["account"] = "mine", "somebody-else"
+        commands.produce(scene, [held])
+        wait_for(lambda: "api key" in bridge.reason)
+        commands.produce(scene, [mine, unknown])
+        wait_for(lambda: len(commands.results(scene)) == 2)
+        told = {result["command_id"]: result for result in commands.results(scene)}
+        assert shape([told[mine["command_id"]]]) == [("SUCCEEDED", None, True)]
+        assert shape([told[unknown["command_id"]]]) == [("REJECTED", "unknown_account", True)]
+        assert told[mine["command_id"]]["account"] == "mine"
+
+        scene.control("key", {"api_key": CANARY})
+        commands.expect_all_done(scene, bridge)
+        (last,) = [r for r in commands.results(scene) if r["command_id"] == held["command_id"]]
+        assert (last["status"], last["account"]) == ("SUCCEEDED", None)
+        assert scene.effect_count == 2
+        assert bridge.stop() == 0
+        assert own not in bridge.output

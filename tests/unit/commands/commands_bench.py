@@ -95,6 +95,8 @@ class Bench:
         self.kafka = FakeKafka(counts)
         self.clock = SimulatedClock()
         self.api = api(self.clock)
+        self.accounts: dict[str, FakeApi] = {}
+        """By the name of another source: what its key sees."""
         self.budget = SimulatedBudget(self.settings.api.rate, self.clock)
         self.registry = RegistryServer()
         self.registry_cut = False
@@ -129,6 +131,7 @@ class Bench:
             self.codec,
             self.clock,
             self.health,
+            {name: self._account(name, api) for name, api in self.accounts.items()},
         )
         self._tasks.append(asyncio.create_task(gate.run(self.stop)))
         self.bridge = asyncio.create_task(self.commands.run(self.stop))
@@ -137,13 +140,23 @@ class Bench:
 
     def client(self) -> MissionsClient:
         """Return a client of the API in memory."""
+        return self._client(self.api, self.budget)
+
+    def _client(self, api: FakeApi, budget: SimulatedBudget) -> MissionsClient:
         return MissionsClient(
             base_url="https://api.example.test/v2",
             key=lambda: "key",
-            budget=self.budget,
+            budget=budget,
             clock=self.clock,
-            transport=httpx.MockTransport(self.api.handle),
+            transport=httpx.MockTransport(api.handle),
         )
+
+    def _account(self, name: str, api: FakeApi) -> tuple[MissionsClient, AccessGate]:
+        """Return client and gate of another account, whose API is one of its own."""
+        client = self._client(api, SimulatedBudget(self.settings.api.rate, self.clock))
+        gate = AccessGate(client.probe, self.clock, self.health, f"api key of {name}")
+        self._tasks.append(asyncio.create_task(gate.run(self.stop)))
+        return client, gate
 
     def freeze(self, stage: str, kind: str) -> asyncio.Event:
         """Hang the bridge before or after it commits a record of this kind; set once it hangs."""

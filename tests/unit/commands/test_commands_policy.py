@@ -27,7 +27,7 @@ BODY = {"input": None, "metadata": None}
 COMMAND = Command("c1", "start_run", MISSION, None, None, None, None, "StartRun", BODY)
 KEY = MISSION.encode()
 HERE = Received(murmur2(KEY, 6), 7, KEY, b"", (), 1)
-RULES = Rules(frozenset(VERBS), None, murmur2)
+RULES = Rules(frozenset(VERBS), None, murmur2, frozenset({"other"}))
 DONE = Outcome(Status.SUCCEEDED, 2, response="{}", run_id=RUN)
 
 
