@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +19,7 @@ from bridge.avro.codec import Codec
 from bridge.avro.registry import Registry
 from bridge.avro.subjects import register_all, subject_of, subjects
 from bridge.avro.watch import watch
-from bridge.clock import Clock, until_stopped
+from bridge.clock import SECOND, Clock, until_stopped, utc
 from bridge.commands.engine import Commands
 from bridge.config import Settings, SourceSettings
 from bridge.errors import (
@@ -112,6 +113,7 @@ class Bridge:
         self._events = only != "commands"
         self._commands = only != "events" and settings.commands.enabled
         self._clock = clock
+        self._started = clock.now()
         self._health = Health(clock)
         self._kafka = KafkaClient(settings.kafka)
         self._sources: list[Source] = []
@@ -306,6 +308,9 @@ class Bridge:
     def _status(self) -> dict[str, Any]:
         return {
             "version": __version__,
+            "instance": f"{platform.node()}/{os.getpid()}",
+            "started_at": utc(self._started),
+            "uptime_seconds": round((self._clock.now() - self._started) / SECOND),
             "sources": [source.status() for source in self._sources],
             "commands": None if self._engine is None else self._engine.status(),
         }

@@ -88,7 +88,8 @@ class Catalogue:
         """Say that there is no such key in a TOML file, and which one is near."""
         if plain(leaf) in self._branches:
             return "must be a table" if leaf != ("sources",) else "must be tables: [[sources]]"
-        return _unknown(".".join(plain(leaf)), [".".join(path) for path in self._by_path])
+        known = [".".join(path) for path in (*self._branches, *self._by_path)]
+        return _unknown(".".join(plain(leaf)), known)
 
 
 @dataclass(frozen=True, slots=True)

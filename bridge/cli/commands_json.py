@@ -44,7 +44,8 @@ def to_record(plain: Mapping[str, Any], schema: Schema, now: Micros) -> dict[str
     """
     verbs = [verb.value for verb in Verb]
     if plain.get("type") not in verbs:
-        raise _invalid(f"type must be one of {', '.join(verbs)}")
+        near = _near(str(plain.get("type")), verbs)
+        raise _invalid(f"type must be one of {', '.join(verbs)}{near}")
     verb = Verb(plain["type"])
     shapes = {field["name"]: field["type"] for field in _expanded(schema.parsed, {})["fields"]}
     shapes["body"] = next(
@@ -82,8 +83,8 @@ def _value(where: str, value: Any, shape: Any) -> Any:
             return None if value is None else _value(where, value, inner)
         case _ if value is None:
             raise _invalid(f"{where} is missing")
-        case "string" if where.rpartition(".")[2] in FREE_OBJECTS and isinstance(value, dict):
-            return jsontext.dumps(value)
+        case "string" if where.rpartition(".")[2] in FREE_OBJECTS:
+            return _free_object(where, value)
         case "string" if isinstance(value, str):
             return value
         case "int" | "long" if isinstance(value, int) and not isinstance(value, bool):
@@ -93,6 +94,18 @@ def _value(where: str, value: Any, shape: Any) -> Any:
         case {"type": "record", "fields": fields} if isinstance(value, dict):
             return _fields(f"{where}.", value, {field["name"]: field["type"] for field in fields})
     raise _invalid(f"{where} must be {_words(shape)}")
+
+
+def _free_object(where: str, value: Any) -> str:
+    """Return the text of an object, which may have been given as its text."""
+    if isinstance(value, dict):
+        return jsontext.dumps(value)
+    try:
+        read_command(value if isinstance(value, str) else "")
+    except InvalidRecord:
+        example = f'{{"{where.rpartition(".")[2]}": {{"name": "value"}}}}'
+        raise _invalid(f"{where} must be an object, as in {example}") from None
+    return str(value)
 
 
 def _expanded(shape: Any, named: dict[str, Any]) -> Any:

@@ -21,12 +21,23 @@ from bridge.source.view import View
 
 group = typer.Typer(no_args_is_help=True, help="Where sources stand, and moving them.")
 
-_TIMES = ("frontier", "complete_until", "floor", "kept_from")
+_TIMES = {
+    "complete_until": ("complete until", "not known yet"),
+    "frontier": ("frontier", "no sweep is over yet"),
+    "floor": ("began at", "the oldest event"),
+    "kept_from": ("remembers from", "the oldest event"),
+}
 
 
 @group.command()
 def show(*, config: Config = None, as_json: Json = False) -> int:
-    """Show the position of each source and the ends of the events' topic; changes nothing."""
+    """Show the position of each source and the ends of the events' topic; changes nothing.
+
+    Up to `complete until` all that the API shows is published; the frontier is that and the
+    lateness window. Events before `began at` are never published; those before `remembers from` are
+    not told from new ones any more, and only audits of their runs look at them. A hole is usual
+    after the first start, until each run's own list was read.
+    """
     settings = load(config, "kafka", "registry")
     sources, partitions = asyncio.run(_show(settings))
     if as_json:
@@ -71,7 +82,7 @@ async def _stands_at(view: View) -> dict[str, Any]:
         "climb": one_source.climb_object(position.climb),
         "floor": position.floor,
         "kept_from": position.kept_from,
-        "hole": None if hole is None else {"low": hole.low, "high": hole.high},
+        "hole": None if hole is None else {"low": hole.low or None, "high": hole.high},
         "lateness": lateness,
         "published": checkpoint.published,
         "late": checkpoint.late,
@@ -87,12 +98,16 @@ def _lines(source: Mapping[str, Any]) -> Iterator[str]:
     if "refused" in source:
         yield f"  {source['refused']}"
         return
-    for name in _TIMES:
-        yield f"  {name:<15} {'-' if source[name] is None else utc(source[name])}"
-    for name in ("climb", "hole"):
-        parts = source[name] or {}
-        words = [f"{part} {'-' if at is None else utc(at)}" for part, at in parts.items()]
-        yield f"  {name:<15} {', '.join(words) or '-'}"
+    for name, (words, none) in _TIMES.items():
+        yield f"  {words:<15} {none if source[name] is None else utc(source[name])}"
+    if climb := source["climb"]:
+        height = "nothing yet" if climb["low"] is None else f"up to {utc(climb['low'])}"
+        yield f"  {'climb':<15} reads what there was at {utc(climb['began'])}: {height}"
+    if hole := source["hole"]:
+        low = "the beginning" if hole["low"] is None else utc(hole["low"])
+        high = "now" if hole["high"] is None else utc(hole["high"])
+        why = "the runs' own lists are being read, as the feed may have lost events"
+        yield f"  {'hole':<15} from {low} to {high}: {why}"
     yield f"  {'lateness':<15} {source['lateness'] / 1e6:g} s"
     yield f"  {'published':<15} {source['published']}, {source['late']} of them late"
     yield f"  {'batch, sweep':<15} {source['batch']}, {source['sweep']}"
@@ -158,12 +173,12 @@ def _tell_stretch(found: Stretch, low: Micros, *, as_json: bool) -> None:
         where = {"size": found.size, "first": found.first_page, "last": found.last_page}
         say_json({"since": low, "events": found.events, "pages": where})
         return
-    pages = f"pages {found.first_page} to {found.last_page} of {found.size}"
+    pages = f"pages {found.first_page} to {found.last_page}, {found.size} events a page"
     say(f"{found.events} events since {utc(low)}, {pages if found.events else 'no page'}")
     if found.linked is None:
         say("the list is not sorted: all of it was read")
     else:
-        end = f"page {found.linked.page} of {found.linked.size}"
+        end = f"page {found.linked.page}, {found.linked.size} events a page"
         say(f"found with {found.requests} requests; they end on {end}")
     say("dry run: nothing was written")
 

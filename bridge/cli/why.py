@@ -150,7 +150,7 @@ def _lines(event_id: str, found: _Found) -> Iterator[str]:
     yield f"event {event_id} is not on Kafka"
     for where, item in (("the feed", found.seen.in_feed), ("its run's list", found.seen.in_run)):
         if item is not None and item.ask is not None:
-            page = f"page {item.ask.page} of {item.ask.size}"
+            page = f"page {item.ask.page}, {item.ask.size} events a page"
             yield f"  shown in {where}: {page}, {utc(item.at)}, run {item.run_id}"
     for reason in found.reasons:
         yield f"  {reason}"
@@ -171,7 +171,9 @@ def _place_lines(event_id: str, place: Place, told: Mapping[str, Any] | None) ->
     if origin:
         sweep = f"sweep {origin['sweep']} ({origin.get('pass')}), " if "sweep" in origin else ""
         batch = f", batch {origin['batch']}" if "batch" in origin else ""
-        page = f"page {origin['page']} of {origin.get('size')}" if "page" in origin else "no page"
+        page = "no page"
+        if "page" in origin:
+            page = f"page {origin['page']}, {origin.get('size')} events a page"
         yield f"  found by: source {origin.get('source')}, {sweep}{page}{batch}"
     if told is not None:
         yield f"  certificate: {_certificate(told)}"

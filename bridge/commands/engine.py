@@ -18,7 +18,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from bridge import telemetry
 from bridge.avro.codec import Codec
-from bridge.clock import Clock
+from bridge.clock import Clock, utc
 from bridge.commands.brake import Follower
 from bridge.commands.decoder import Decoder
 from bridge.commands.journal import Journal
@@ -147,7 +147,7 @@ class Commands:
                 for at, held in sorted(self._held.items())
             },
             "results": dict(shared.results),
-            "brakes": [brake.shown for brake in shared.brakes.all],
+            "brakes": [{**brake.shown, "since": utc(brake.since)} for brake in shared.brakes.all],
             "held": {"brake": held["brake"], "fuse": held["fuse"]},
             "starts": shared.fuse.shown(self._clock.monotonic()),
         }

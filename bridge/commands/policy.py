@@ -26,9 +26,13 @@ from bridge.commands.model import (
 )
 from bridge.config import CommandSettings
 from bridge.errors import InvalidId, InvalidRecord
-from bridge.kafka.partition import PARTITIONERS, Partitioner
+from bridge.kafka.partition import PARTITIONERS, Partitioner, crc32, murmur2
 from bridge.missions import ids
 
+_HOW_TO_SEND = {
+    murmur2: "murmur2, Java's own (librdkafka: partitioner=murmur2_random)",
+    crc32: "crc32, librdkafka's own (partitioner=consistent_random)",
+}
 _WITHOUT_MISSION = frozenset({Verb.CREATE_MISSION})
 _WITHOUT_RUN = _WITHOUT_MISSION | {
     Verb.UPDATE_MISSION,
@@ -211,8 +215,8 @@ def _misrouting(command: Command, received: Received, rules: Rules, partitions: 
     if received.partition == right:
         return None
     return (
-        f"this key belongs on partition {right}, not {received.partition}, of {partitions}:"
-        " let the producer use the partitioner that BRIDGE_COMMANDS__PARTITIONER names"
+        f"this key belongs on partition {right}, not {received.partition}, of {partitions}: set"
+        f" the producer's partitioner to {_HOW_TO_SEND[rules.partitioner]}"
     )
 
 

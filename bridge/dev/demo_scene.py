@@ -217,4 +217,6 @@ class Scene:
         `wall` is the time of day in epoch seconds.
         """
         fresh_until = self.bridge.source.get("fresh_until")
-        return None if fresh_until is None else max(0.0, wall - fresh_until / 1_000_000)
+        if fresh_until is None:
+            return None
+        return max(0.0, wall - datetime.fromisoformat(fresh_until).timestamp())

@@ -6,7 +6,7 @@ Pure: from a scene and the time to something that rich can print.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from math import ceil, log1p
 
 from rich.console import Group, RenderableType
@@ -145,7 +145,7 @@ def _position(scene: Scene) -> list[str]:
     at = source.get("climb_low" if source["state"] == "climbing" else "fresh_until")
     if at is None:
         return state
-    return [*state, f"read up to {_time(datetime.fromtimestamp(at / 1_000_000, UTC))}"]
+    return [*state, f"read up to {_time(datetime.fromisoformat(at))}"]
 
 
 def _sparkline(counts: Sequence[int]) -> str:

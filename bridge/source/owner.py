@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bridge import telemetry
 from bridge.avro.codec import Codec
-from bridge.clock import Clock, Micros, until_stopped
+from bridge.clock import SECOND, Clock, Micros, until_stopped, utc
 from bridge.config import Settings, SourceSettings
 from bridge.errors import (
     AccessError,
@@ -38,6 +38,7 @@ from bridge.source.checkpoint import Checkpoint
 from bridge.source.poller import Poller
 from bridge.source.publish import Layout, Publisher
 from bridge.source.published import published
+from bridge.source.sweep import BEGINNING
 from bridge.source.takeover import Desk
 
 STEP_TIMEOUT: Final = 45.0
@@ -84,6 +85,7 @@ class Source:
         self._resets = Resets(self._part)
         self._failures = 0
         self._poller: Poller | None = None
+        self._owning = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work whenever the lease is ours, until `stop`.
@@ -114,25 +116,32 @@ class Source:
                 await self._wait(error, stop)
 
     def status(self) -> dict[str, Any]:
-        """Return what /status shows of this source; times in microseconds UTC."""
+        """Return what /status shows of this source; a hole from null on began with the feed."""
         poller = self._poller
         if poller is None:
-            return {"name": self._source.name, "state": "standing by"}
+            return {"name": self._source.name, "state": self._state("taking over")}
         position = poller.checkpoint.position
+        complete = position.complete_until(poller.lateness)
+        hole = position.hole
         return {
             "name": self._source.name,
-            "state": "climbing" if position.climb else "tailing",
+            "state": self._state("climbing" if position.climb else "tailing"),
             "published": poller.checkpoint.published,
             "late": poller.checkpoint.late,
-            "frontier": position.frontier,
-            "climb_low": position.climb.low if position.climb else None,
-            "fresh_until": poller.fresh_until,
+            "frontier": _shown(position.frontier),
+            "climb_low": _shown(position.climb.low if position.climb else None),
+            "fresh_until": _shown(poller.fresh_until),
             "remembered": len(poller.checkpoint.seen),
-            "complete_until": position.complete_until(poller.lateness),
-            "lateness": poller.lateness,
-            "hole": None if position.hole is None else [position.hole.low, position.hole.high],
+            "complete_until": _shown(complete),
+            "lateness_seconds": poller.lateness / SECOND,
+            "hole": None if hole is None else [_shown(hole.low or None), _shown(hole.high)],
             "runs_open": len(poller.checkpoint.runs),
         }
+
+    def _state(self, working: str) -> str:
+        if not self._owning:
+            return "standing by"
+        return working if self._gate.is_open else "waiting for an API key that is let in"
 
     def _show_standing_by(self) -> None:
         if self._lease.joined:
@@ -158,6 +167,13 @@ class Source:
 
     async def _own(self, stop: asyncio.Event) -> None:
         """Take the source over and work on it until asked to stop or the lease is gone."""
+        self._owning = True
+        try:
+            await self._take_over(stop)
+        finally:
+            self._owning = False
+
+    async def _take_over(self, stop: asyncio.Event) -> None:
         name = self._source.name
         self._codec.check()
         self._beat(2 * STEP_TIMEOUT)
@@ -282,3 +298,7 @@ class Source:
 
     def _beat(self, seconds: float) -> None:
         self._health.beat(self._part, seconds + 60)
+
+
+def _shown(at: Micros | None) -> str | None:
+    return None if at is None or at == BEGINNING else utc(at)

@@ -12,7 +12,8 @@ from support.kafka import read_topic
 from support.stage import stage, wait_for
 from support.work import HURRIED, Work, at_work
 
-from bridge.clock import SECOND, Clock
+from bridge.clock import SECOND, Clock, utc
+from bridge.missions.timestamps import micros
 
 pytestmark = pytest.mark.parametrize("kafka", ["real"], indirect=True)
 
@@ -95,8 +96,7 @@ def test_events_of_1970_and_of_tomorrow_leave_the_frontier_alone(
         bridge = scene.run("--only", "events", **HURRIED).ready()
         verdict.expect_exact(scene, bridge)
         wait_for(lambda: bridge.source()["frontier"])
-        frontier = datetime.fromtimestamp(bridge.source()["frontier"] / SECOND, UTC)
-        assert frontier == datetime.fromisoformat(newest["timestamp"])
+        assert bridge.source()["frontier"] == utc(micros(newest["timestamp"]))
         assert bridge.stop() == 0
 
 

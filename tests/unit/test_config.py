@@ -80,6 +80,11 @@ def test_every_mistake_is_told_at_once_under_its_variable() -> None:
     }
 
 
+def test_a_mistyped_table_in_toml_is_told_the_one_that_was_meant(toml: Any) -> None:
+    path = toml("[kafak]\ntopic_prefix = 'staging'\n")
+    assert problems(path) == (f"kafak in {path}: there is no such setting; did you mean kafka?",)
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -115,7 +115,11 @@ def test_what_the_bridge_would_reject_is_refused_in_its_words(plain: Any, said: 
     [
         ("log_event", {"type": "shout", "summary": "x"}, "body.type: "),
         ("log_event", {"type": "message", "summary": "x", "payload": [1]}, "body.payload must be"),
-        ("start_run", {"input": "{"}, "body.input is not JSON"),
+        (
+            "start_run",
+            {"input": "x"},
+            'body.input must be an object, as in {"input": {"name": "value"}}',
+        ),
         ("create_plan", {"steps": {}}, "body.steps must be a list"),
         ("create_plan", {"steps": [{**STEP, "sequence": 1.5}]}, "body.steps[0].sequence must be"),
         ("add_steps", {"steps": [STEP, {"step_id": "s"}]}, "body.steps[1].description is missing"),
@@ -131,3 +135,8 @@ def test_a_body_that_does_not_fit_its_verb_is_refused(verb: str, body: Any, said
 def test_text_that_is_no_json_object_is_refused(text: str | bytes) -> None:
     with pytest.raises(InvalidRecord):
         read_command(text)
+
+
+def test_a_mistyped_verb_is_told_the_one_that_was_meant() -> None:
+    with pytest.raises(InvalidRecord, match=r"; did you mean start_run\?$"):
+        record("start-run")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from commands_world import MISSION, RUN
@@ -64,6 +65,21 @@ def test_fields_come_before_the_route() -> None:
     assert code(decide(COMMAND, astray)) == "misrouted"
 
 
+@pytest.mark.parametrize(
+    ("partitioner", "said"), [(murmur2, "murmur2_random"), (crc32, "consistent_random")]
+)
+def test_a_producer_is_told_which_partitioner_to_set(partitioner: Any, said: str) -> None:
+    right = partitioner(KEY, 6)
+    rules = replace(RULES, partitioner=partitioner)
+    answer = decide(received=replace(HERE, partition=(right + 1) % 6), rules=rules)
+    assert isinstance(answer, Answer)
+    assert answer.outcome.problem is not None
+    told = answer.outcome.problem.message
+    assert f"partition {right}, not {(right + 1) % 6}, of 6" in told
+    assert f"partitioner={said}" in told
+    assert "BRIDGE_" not in told
+
+
 def test_the_route_comes_before_the_ledger() -> None:
     known = earlier(Kind.DONE, offset=1, outcome=DONE)
     astray = decide(received=replace(HERE, key=b"else"), known=known)
@@ -88,7 +104,7 @@ def test_a_refusal_of_a_known_id_is_not_final() -> None:
 def test_a_command_that_was_begun_and_is_refused_now_is_remembered_as_done() -> None:
     """Rules may change while it waits; without a record it would be taken up at each start."""
     known = earlier(Kind.WITHDRAWN, offset=HERE.offset)
-    refused = decide(known=known, rules=replace(RULES, partitioner=lambda *_: HERE.partition + 1))
+    refused = decide(known=known, rules=replace(RULES, partitioner=crc32))
     assert isinstance(refused, Answer)
     assert refused.final
     assert refused.remember

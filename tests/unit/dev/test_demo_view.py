@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from bridge.clock import utc
 from bridge.dev import demo_scene as scenes
 from bridge.dev.demo_proof import Verdict
 from bridge.dev.demo_scene import Scene
@@ -32,7 +33,9 @@ def busy() -> Scene:
     scene.up(110.0)
     scene.enter(scenes.STEERING, 112.0)
     scene.process("running", 4242)
-    scene.status({"state": "tailing", "published": 30, "fresh_until": round(WALL * 1e6) - 700_000})
+    scene.status(
+        {"state": "tailing", "published": 30, "fresh_until": utc(round(WALL * 1e6) - 700_000)}
+    )
     for number in range(40):
         scene.event(event(summary=f"Event {number}"), 128.5)
     scene.in_api = 45

@@ -12,6 +12,7 @@ from source_bench import LAYOUT, SETTINGS, STATE, Bench
 from source_codec import CHECKPOINT, CODEC
 from source_owners import ID, Own, assert_exact, opened, published, until
 
+from bridge.clock import utc
 from bridge.errors import GaveUp, StateError, TransactionLost
 from bridge.kafka.producer import Record
 from bridge.kafka.resets import RESET_SECONDS, RESETS
@@ -41,6 +42,8 @@ async def test_an_owner_publishes_and_ends_when_asked(own: Own) -> None:
     status = owner.source.status()
     assert (status["state"], status["published"], status["late"]) == ("tailing", 700, 0)
     assert status["remembered"] == 700
+    newest = max(event["timestamp"] for event in bench.topics.events())
+    assert status["frontier"] == utc(newest)
     await owner.end()
     assert_exact(bench)
     assert owner.source.status() == {"name": "default", "state": "standing by"}
@@ -171,6 +174,7 @@ async def test_a_refused_key_shuts_the_gate_and_nothing_seems_to_hang(own: Own) 
     bench.api.insert(2)
     await until(lambda: "api key" in owner.health.reasons, owner)
     assert not owner.gate.is_open
+    assert owner.source.status()["state"] == "waiting for an API key that is let in"
     long_ago = bench.clock.monotonic()
     await until(lambda: bench.clock.monotonic() > long_ago + 1000, owner)
     assert owner.health.stuck() == [], "a restart would not bring another key"
@@ -179,6 +183,18 @@ async def test_a_refused_key_shuts_the_gate_and_nothing_seems_to_hang(own: Own) 
     bench.api.simulator.control("key", {"api_key": None})
     await until(published(bench, 102), owner)
     assert owner.health.reasons == {}
+
+
+async def test_a_key_that_is_refused_from_the_start_is_no_standing_by(own: Own) -> None:
+    bench = Bench(events=10)
+    bench.api.simulator.control("key", {"api_key": "another"})
+    owner = own(bench)
+    await until(lambda: owner.source.status()["state"] != "standing by", owner)
+    await until(lambda: not owner.gate.is_open, owner)
+    assert owner.source.status()["state"] == "waiting for an API key that is let in"
+    bench.api.simulator.control("key", {"api_key": None})
+    await until(published(bench, 10), owner)
+    assert owner.source.status()["state"] == "tailing"
 
 
 async def test_a_broker_that_is_away_is_waited_for(own: Own) -> None:
