@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -17,6 +17,7 @@ from bridge.kafka.topic_reader import find_topic, open_topic
 from bridge.source.reset import Start, consequences, known
 from bridge.source.reset import reset as begin_anew
 from bridge.source.rewind import Replayed, Stretch, locate, replay
+from bridge.source.runs import Stage
 from bridge.source.view import View
 
 group = typer.Typer(no_args_is_help=True, help="Where sources stand, and moving them.")
@@ -89,7 +90,7 @@ async def _stands_at(view: View) -> dict[str, Any]:
         "batch": checkpoint.batch,
         "sweep": checkpoint.sweep,
         "remembered": len(checkpoint.seen),
-        "runs": {stage: stages.count(stage) for stage in ("open", "sealed", "closed")},
+        "runs": {stage: stages.count(stage) for stage in get_args(Stage)},
     }
 
 

@@ -207,6 +207,8 @@ class Execution:
             return _later(error)
         except AccessError as error:
             return KeyRefused(error)
+        if self._refusal is not None and not self.entry.is_open and isinstance(seen, Nothing):
+            seen = replace(seen, certain=True)  # nothing is done again, whatever it shows
         conclusion = watch.conclude(seen, began)
         if isinstance(conclusion, Wait):
             return await self._wait(seen, conclusion.due)

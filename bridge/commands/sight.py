@@ -277,6 +277,8 @@ class _Search(Generic[T]):
         """Say what was found: an element with the mark, or one that only looks like it."""
         ours = {_text(row): row for row in self._found if is_ours(row)}
         if ours:
+            if not all(self._is_new(row) for row in ours.values()):
+                return Otherwise("one with the command's mark is older than its request")
             first, *more = sorted(ours.values(), key=lambda row: self._at(row) or 0)
             others = {made for row in more for made in ids(row).values()} - {*ids(first).values()}
             return Effect(by, _text(first), ids(first), tuple(sorted(others)), proven=True)
@@ -294,6 +296,10 @@ class _Search(Generic[T]):
     def _is_since(self, row: T, time: Micros) -> bool:
         at = self._at(row)
         return at is not None and at > time + self._ahead
+
+    def _is_new(self, row: T) -> bool:
+        """Say whether the command can have made it: its time, where it can be read, allows it."""
+        return self._at(row) is None or self._is_since(row, self._first - _ABOUT)
 
     def _at(self, row: T) -> Micros | None:
         return moment(self._time_of(row))

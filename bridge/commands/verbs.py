@@ -54,18 +54,18 @@ def _request(command: Command) -> Body | None:  # noqa: C901, PLR0911 - a case f
     body, mark = command.body, {MARK: command.command_id}
     match command.type:
         case Verb.CREATE_MISSION:
-            metadata = (_object(body, "metadata") or {}) | mark
+            metadata = (_marked(body, "metadata") or {}) | mark
             return CreateMission(**{**body, "metadata": metadata})
         case Verb.UPDATE_MISSION:
-            return UpdateMission(**{**body, "metadata": _object(body, "metadata")})
+            return UpdateMission(**{**body, "metadata": _marked(body, "metadata")})
         case Verb.START_RUN:
-            metadata = (_object(body, "metadata") or {}) | mark
+            metadata = (_marked(body, "metadata") or {}) | mark
             return StartRun(input=_object(body, "input"), metadata=metadata)
         case Verb.UPDATE_RUN:
-            free = {name: _object(body, name) for name in ("result_payload", "metadata")}
-            return UpdateRun(**{**body, **free})
+            free = {"result_payload": _object(body, "result_payload")}
+            return UpdateRun(**{**body, **free, "metadata": _marked(body, "metadata")})
         case Verb.LOG_EVENT:
-            payload = (_object(body, "payload") or {}) | mark
+            payload = (_marked(body, "payload") or {}) | mark
             own = {"payload": payload, "idempotency_key": command.command_id}
             return LogEvent(**{**body, **own})
         case Verb.CREATE_PLAN:
@@ -74,8 +74,9 @@ def _request(command: Command) -> Body | None:  # noqa: C901, PLR0911 - a case f
             return AddSteps(steps=_steps(body))
         case Verb.UPDATE_STEP:
             ids.name("body.step_id", body["step_id"])
-            return UpdateStep(status=body["status"], metadata=_object(body, "metadata"))
+            return UpdateStep(status=body["status"], metadata=_marked(body, "metadata"))
         case Verb.LINK_AGENT:
+            ids.name("body.telnyx_agent_id", body["telnyx_agent_id"])
             return LinkAgent(telnyx_agent_id=body["telnyx_agent_id"])
         case Verb.UNLINK_AGENT:
             ids.name("body.telnyx_agent_id", body["telnyx_agent_id"])
@@ -132,9 +133,22 @@ def new_ids(command: Command, made: object) -> dict[str, str]:
 
 
 def _steps(body: Mapping[str, Any]) -> tuple[NewStep, ...]:
+    for number, step in enumerate(body["steps"]):
+        ids.name(f"body.steps.{number}.step_id", step["step_id"])
+        if step["parent_step_id"] is not None:
+            ids.name(f"body.steps.{number}.parent_step_id", step["parent_step_id"])
     return tuple(
-        NewStep(**{**step, "metadata": _object(step, "metadata")}) for step in body["steps"]
+        NewStep(**{**step, "metadata": _marked(step, "metadata")}) for step in body["steps"]
     )
+
+
+def _marked(body: Mapping[str, Any], field: str) -> dict[str, Any] | None:
+    """Return a free object in which the bridge itself puts its mark, or looks for it."""
+    value = _object(body, field)
+    if value is not None and MARK in value:
+        what = f"body.{field}.{MARK} is the bridge's own mark: leave it out"
+        raise InvalidRecord("invalid", what)
+    return value
 
 
 def _object(body: Mapping[str, Any], field: str) -> dict[str, Any] | None:

@@ -28,7 +28,12 @@ class Sorted:
 
 
 def due(summary: RunSummary, looked_at: Micros, *, lateness: Micros, interval: Micros) -> Micros:
-    """Return when a run that was looked at last at `looked_at` is to be looked at next."""
+    """Return when a run that was looked at last at `looked_at` is to be looked at next.
+
+    One that is gone is asked about less and less often.
+    """
+    if summary.stage == "gone" and summary.listed is not None:
+        return looked_at + max(interval, looked_at - summary.listed.at)
     if summary.finished is None:
         return looked_at + interval
     soon = looked_at + min(lateness, interval)
@@ -74,6 +79,27 @@ def accounts_for(summary: RunSummary, found: Sorted) -> bool:
 def agrees(summary: RunSummary, listing: Listing) -> bool:
     """Whether all that a run's list shows is published, and nothing else."""
     return (summary.count, summary.digest) == (listing.count, listing.digest)
+
+
+def after_absence(summary: RunSummary, now: Micros) -> RunSummary:
+    """Return the summary of a run after the API said that it is not there.
+
+    `listed` keeps when it said so first. It is believed for good when it was said for a day: until
+    then the run is asked about again, and whatever shows it takes that back.
+    """
+    if summary.stage != "gone" or summary.listed is None:
+        return replace(summary, stage="gone", listed=Listing(0, 0, now))
+    return replace(summary, stage="closed") if now >= summary.listed.at + DAY else summary
+
+
+def is_confirmed(gone: RunSummary, now: Micros, *, interval: Micros) -> bool:
+    """Say whether the API said twice, an audit interval apart, that a run is not there."""
+    return gone.listed is not None and now >= gone.listed.at + interval
+
+
+def there_again(summary: RunSummary) -> RunSummary:
+    """Return the summary of a run whose list was read, though it may have been gone before."""
+    return replace(summary, stage="open", listed=None) if summary.stage == "gone" else summary
 
 
 def after_listing(summary: RunSummary, listing: Listing, *, lateness: Micros) -> RunSummary:

@@ -8,9 +8,17 @@ from typing import Final
 
 from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
-from bridge.errors import ApiError, ApiRejected, BridgeError, InvalidId, RateLimited
+from bridge.errors import (
+    AccessError,
+    ApiError,
+    ApiRejected,
+    BridgeError,
+    InvalidId,
+    RateLimited,
+)
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Event
+from bridge.missions.proof import ABSENT
 from bridge.source import audit, certificate, lists
 from bridge.source.certificate import Finding, Proof
 from bridge.source.checkpoint import Hole, Position
@@ -144,7 +152,7 @@ class Auditor:
                 return False
         except RateLimited:
             raise
-        except (ApiError, ApiRejected) as error:
+        except (ApiError, AccessError, ApiRejected) as error:  # a refused key stops the feed too
             telemetry.dependency_away("api", str(error), of="the list of runs")
             return False
         telemetry.dependency_back("api", of="the list of runs")
@@ -158,7 +166,7 @@ class Auditor:
         except RateLimited:
             await self._finish(work)
             raise
-        except (ApiError, ApiRejected) as error:
+        except (ApiError, AccessError, ApiRejected) as error:
             telemetry.run_audited(self._committer.state.source, "failed")
             telemetry.dependency_away("api", str(error), of="audits of runs")
             if isinstance(error, ApiRejected):  # it would be refused again
@@ -185,16 +193,22 @@ class Auditor:
                 self._table.status[run] = there.status
                 summary = replace(summary, mission_id=mission_id, finished=finished(there))
             items = await self._list(mission_id, run)
-        except (InvalidId, ApiRejected) as error:
-            if isinstance(error, ApiRejected) and error.status not in (404, 410):
-                raise
+        except InvalidId:
             work.runs[run] = replace(summary, stage="closed")
             telemetry.run_audited(state.source, "gone")
             self._note_repair(run, found=0, read=False)
             return True
+        except ApiRejected as error:
+            if error.status not in ABSENT:
+                raise
+            gone = work.runs[run] = audit.after_absence(summary, now)
+            telemetry.run_audited(state.source, "gone")
+            if audit.is_confirmed(gone, now, interval=self._interval):
+                self._note_repair(run, found=0, read=False)
+            return True
         if items is None:
             return False
-        fresh = await self._compare(run, summary, items, now, work)
+        fresh = await self._compare(run, audit.there_again(summary), items, now, work)
         work.items += fresh
         work.findings += self.mutations(items)
         self._note_repair(run, found=len(fresh), read=True)

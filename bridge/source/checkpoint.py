@@ -312,7 +312,7 @@ class Checkpoint:
         of_run.pop("", None)  # what is no event belongs to no run
         for run, added in of_run.items():
             summary = self._summary(run, runs)
-            if summary.stage != "open":
+            if summary.stage in ("sealed", "closed"):
                 reopened.append(run)
             runs[run] = summary.with_events(added, newest[run], counted_from)
         return fresh

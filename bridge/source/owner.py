@@ -217,7 +217,8 @@ class Source:
             try:
                 page = await self._client.list_recent_runs(page=1, size=1)
             except AccessError as error:
-                self._gate.refuse(error)
+                if await self._gate.lets_in(error):
+                    break  # the key works, and may not see the runs
             except ApiRejected:
                 break
             else:
@@ -259,7 +260,8 @@ class Source:
             self._codec.check()
             more = await poller.turn()
         except AccessError as error:
-            self._gate.refuse(error)
+            if await self._gate.lets_in(error):
+                await self._wait(error, stop)
         except (KafkaAway, TransactionLost):
             raise
         except (Again, ApiRejected) as error:

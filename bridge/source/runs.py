@@ -13,8 +13,9 @@ from typing import Literal
 from bridge.clock import Micros
 from bridge.source.sweep import BEGINNING, Item
 
-Stage = Literal["open", "sealed", "closed"]
-"""sealed: complete, to be looked at once more. closed: nothing more is expected of it."""
+Stage = Literal["open", "gone", "sealed", "closed"]
+"""gone: the API says that it is not there, to be asked again. sealed: complete, to be looked at
+once more. closed: nothing more is expected of it."""
 
 
 def fold(digests: Iterable[bytes]) -> int:
@@ -27,7 +28,7 @@ def fold(digests: Iterable[bytes]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a run's own list showed, and when."""
+    """What a run's own list showed, and when; nothing for a run that is gone, since when."""
 
     count: int
     digest: int
@@ -63,5 +64,5 @@ class RunSummary:
             first=min(firsts, default=None),
             count=None if self.count is None else self.count + len(counted),
             digest=self.digest ^ fold(item.digest for item in counted),
-            stage="open" if self.stage == "sealed" else self.stage,
+            stage="open",
         )

@@ -13,7 +13,7 @@ from typing import Final
 
 from bridge import telemetry
 from bridge.clock import Clock
-from bridge.errors import ApiError, ApiRejected
+from bridge.errors import AccessError, ApiError, ApiRejected
 from bridge.kafka.producer import Record, Writer
 from bridge.source import certificate
 from bridge.source.certificate import Finding, Proof
@@ -128,7 +128,7 @@ class Committer:
         """Look up the missions of runs; events are published without them rather than held back."""
         try:
             asked = await self._index.learn(run_ids)
-        except (ApiError, ApiRejected) as error:
+        except (ApiError, AccessError, ApiRejected) as error:
             telemetry.dependency_away("api", str(error), of="missions of runs")
         else:
             if asked:

@@ -98,7 +98,7 @@ def test_what_is_late_mistaken_or_impossible_has_its_own_result(
 ) -> None:
     with stage(kafka, topic_prefix, tmp_path) as scene:
         run = scene.insert()[0]
-        bridge = scene.run("--only", "commands").ready()
+        bridge = scene.run("--only", "commands", BRIDGE_COMMANDS__SETTLE="2").ready()
         odd = odd_commands(run["mission_id"], run["run_id"])
         commands.produce(scene, [command for command, _ in odd])
         results = told(scene, bridge)

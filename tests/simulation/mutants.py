@@ -7,9 +7,10 @@ from typing import Final
 
 from bridge.config import Settings
 from bridge.kafka import producer
-from bridge.missions import answers
+from bridge.missions import answers, faults
 from bridge.missions.client import MissionsClient
 from bridge.source import (
+    audit,
     checkpoint,
     checkpoint_records,
     climb,
@@ -95,6 +96,16 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "a climb's position is not kept": Mutant(
         checkpoint_records, "read_back", writing.the_climb_is_not_kept, ("killed-climbs",)
+    ),
+    "the first 404 closes a run": Mutant(
+        audit, "after_absence", reading.gone_for_good, ("gateways",)
+    ),
+    "a gateway's 404 closes a run": Mutant(
+        faults,
+        "is_own_form",
+        reading.everybody_is_the_api,
+        ("gateways",),
+        also=((audit, "after_absence", reading.gone_for_good),),
     ),
     "events are published newest first": Mutant(
         sweep, "oldest_first", reading.the_newest_first, ("calm",)

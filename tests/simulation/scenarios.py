@@ -294,6 +294,19 @@ SCENARIOS: dict[str, Scenario] = {
         behaviour={"filter_after_limit": True},
         faults=({"kind": "status", "status": 503, "probability": 0.75},),
     ),
+    "gateways": Scenario(
+        "gateways say 404 in the place of the API, and the API itself says so for a moment",
+        Weather(late=0.1, very_late=0.03, deletions=0.005),
+        roads=SEEN,
+        settle=200.0,
+        audits=20.0,
+        faults=(
+            {"kind": "body", "operation": "list_run_events", "status": 404, "probability": 0.3},
+            {"kind": "body", "operation": "get_run", "status": 410, "probability": 0.1},
+            {"kind": "status", "operation": "list_run_events", "status": 404, "probability": 0.1},
+        ),
+        share=0.4,
+    ),
     "refused-key": Scenario(
         "the key is refused now and then",
         Weather(late=0.1),

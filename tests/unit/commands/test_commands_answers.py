@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from commands_api import WholeApi, on_whole, order
+from commands_api import ORDERS, WholeApi, lose, on_whole, order
 from commands_bench import RESULTS, Bench, Make, until
 from commands_world import refusal
 
@@ -298,3 +298,70 @@ async def test_an_event_whose_key_is_known_already_is_no_failure(make: Make) -> 
     result = await bench.final()
     assert result["status"] == "ALREADY_DONE"
     assert api.done("log_event") == 1
+
+
+# The mark
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields"),
+    [
+        *(
+            (verb, {"metadata": '{"bridge_command_id": "c9"}'})
+            for verb in (
+                "create_mission",
+                "update_mission",
+                "start_run",
+                "update_run",
+                "update_step",
+            )
+        ),
+        ("log_event", {"payload": '{"bridge_command_id": "c9"}'}),
+        ("update_run", {"metadata": '{"bridge_command_id": null}'}),
+    ],
+)
+async def test_a_command_that_writes_the_mark_is_invalid(
+    make: Make, verb: str, fields: dict[str, Any]
+) -> None:
+    bench, api = await on_whole(make)
+    bench.send(order(verb, body=ORDERS[verb] | fields))
+    result = await bench.final()
+    assert (result["status"], result["error"]["code"]) == ("REJECTED", "invalid")
+    assert "bridge_command_id" in result["error"]["message"]
+    assert not api.calls
+
+
+@pytest.mark.parametrize("policy", ["strict", "resolve"])
+async def test_a_run_that_is_older_than_the_request_is_not_the_commands(
+    make: Make, policy: str
+) -> None:
+    bench, api = await on_whole(make, on_doubt=policy)
+    world = api.simulator.world
+    world.run(api.mission, api.run).row["metadata"] = {"bridge_command_id": "c1"}
+    bench.clock.time += 60
+    lose(bench, "start_run", effect=False, times=99)
+    bench.send(order("start_run"))
+    result = await bench.final()
+    assert (result["status"], result["run_id"]) == ("IN_DOUBT", None)
+    assert "older than its request" in result["error"]["message"]
+    assert api.calls.count("start_run") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields"),
+    [
+        ("create_plan", {"step_id": "a b"}),
+        ("add_steps", {"step_id": ""}),
+        ("add_steps", {"parent_step_id": "../x"}),
+    ],
+)
+async def test_a_step_that_no_command_could_name_again_is_invalid(
+    make: Make, verb: str, fields: dict[str, Any]
+) -> None:
+    bench, api = await on_whole(make)
+    (step,) = ORDERS[verb]["steps"]
+    bench.send(order(verb, body={"steps": [step | fields]}))
+    result = await bench.final()
+    assert (result["status"], result["error"]["code"]) == ("REJECTED", "invalid")
+    assert "step_id" in result["error"]["message"]
+    assert not api.calls

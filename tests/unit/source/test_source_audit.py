@@ -246,6 +246,8 @@ async def test_runs_of_a_deleted_mission_are_given_up() -> None:
     gone = [*world.missions]
     bench.api.simulator.control("delete-missions", {"mission_ids": gone})
     await bench.later(400)
+    assert {one.stage for one in bench.poller.checkpoint.runs.values()} == {"gone"}
+    await for_hours(bench, 36, step=3600)
     assert {one.stage for one in bench.poller.checkpoint.runs.values()} == {"closed"}
     bench.api.asked.clear()
     await bench.later(400)
