@@ -8,7 +8,8 @@ BridgeError
 |   |-- KafkaAway          no broker answered in time
 |   |-- RegistryAway       the schema registry gave no usable answer
 |   |   `-- RegistryRefused  it answered that we may not; at start a mistake of configuration
-|   `-- TransactionLost    the transaction's fate is unknown: discard the producer, read back
+|   |-- TransactionLost    the transaction's fate is unknown: discard the producer, read back
+|   `-- Unreadable         stored state of one partition: it waits until somebody mended it
 |-- Never                  this request or record will not succeed, however often it is tried
 |   |-- ApiRejected        the API itself refuses it: a 4xx in its own form of error
 |   |-- InvalidId          an id that must not get near a URL
@@ -110,6 +111,10 @@ class RegistryRefused(RegistryAway):
 
 class TransactionLost(Again):
     """The transaction failed or its fate is unknown: discard the producer and read back."""
+
+
+class Unreadable(Again):
+    """Stored state of one partition cannot be read: it waits, and is read again later."""
 
 
 class Never(BridgeError):

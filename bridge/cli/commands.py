@@ -59,11 +59,12 @@ def resume(
     config: Config = None,
     as_json: Json = False,
 ) -> int:
-    """Lift what `pause` with the same options set; without any, also what the breaker set."""
-    scope = _scope(verb, mission)
-    keys = [scope.key] if scope != Scope() else [scope.key, BREAKER]
+    """Lift what `pause` with the same options set; without any, also what the breaker set.
+
+    Without options it lifts brakes that cannot be read as well, having shown their keys.
+    """
     settings = load(config, "kafka", "registry")
-    return asyncio.run(_resume(settings, keys, as_json=as_json))
+    return asyncio.run(_resume(settings, _scope(verb, mission), as_json=as_json))
 
 
 @group.command()
@@ -79,8 +80,14 @@ async def _pause(settings: Settings, brake: Brake, *, as_json: bool) -> int:
         return await _show(lever, as_json=as_json)
 
 
-async def _resume(settings: Settings, keys: list[str], *, as_json: bool) -> int:
+async def _resume(settings: Settings, scope: Scope, *, as_json: bool) -> int:
     async with _lever(settings) as lever:
+        keys = [scope.key]
+        if scope == Scope():
+            _, unreadable = await lever.brakes()
+            for key in unreadable:
+                say(f"cannot be read, and is lifted: {key!r}", err=True)
+            keys += [BREAKER, *unreadable]
         await lever.lift(keys)
         return await _show(lever, as_json=as_json)
 
@@ -105,15 +112,18 @@ async def _lever(settings: Settings) -> AsyncIterator[Lever]:
 
 async def _show(lever: Lever, *, as_json: bool) -> int:
     """Print what is held back now."""
-    brakes, waiting = await lever.brakes(), await lever.waiting()
+    (brakes, unreadable), waiting = await lever.brakes(), await lever.waiting()
     if as_json:
-        say_json({"brakes": [brake.shown for brake in brakes], "not_done": waiting})
+        shown = [brake.shown for brake in brakes]
+        say_json({"brakes": shown, "unreadable": unreadable, "not_done": waiting})
         return EXIT_OK
     for brake in brakes:
         why = f": {brake.reason}" if brake.reason else ""
         line = f"held: {brake}, since {utc(brake.since)} by {brake.set_by}{why}"
         say(line)
-    if not brakes:
+    for key in unreadable:
+        say(f"everything is held: the brake {key!r} cannot be read; `commands resume` lifts it")
+    if not (brakes or unreadable):
         say("nothing is held back")
     say(f"{waiting} commands are not done")
     return EXIT_OK

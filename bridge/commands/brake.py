@@ -23,7 +23,7 @@ from bridge.clock import Clock, Micros, until_stopped
 from bridge.commands import ledger
 from bridge.commands.decoder import Decoder
 from bridge.config import Settings
-from bridge.errors import InvalidRecord, KafkaAway, StateError
+from bridge.errors import InvalidRecord, KafkaAway
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.tail import follow
 
@@ -91,8 +91,16 @@ class Brakes:
 
     def __init__(self) -> None:
         self._set: dict[str, Brake] = {}
+        self._unreadable: dict[str, str] = {}
         self._changed = asyncio.Event()
-        self.trouble: str | None = _READING
+        self._trouble: str | None = _READING
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it is not known which brakes are set, None if it is."""
+        if self._trouble is not None:
+            return self._trouble
+        return next(iter(self._unreadable.values()), None)
 
     @property
     def all(self) -> list[Brake]:
@@ -122,14 +130,18 @@ class Brakes:
         return not stop.is_set()
 
     def fold(self, key: str, state: Mapping[str, Any] | None) -> None:
-        """Apply one record of the brakes, in the order of the topic; raises StateError."""
-        if state is None:
-            lifted = self._set.pop(key, None)
-            if lifted is not None:
-                telemetry.brake_lifted(str(lifted))
-        else:
-            ledger.check_version(key, state, PARTITION)
+        """Apply one record of the brakes, in the order of the topic; raises InvalidRecord."""
+        if state is not None:
             self.put(parse(key, state))
+        elif (lifted := self._set.pop(key, None)) is not None:
+            telemetry.brake_lifted(str(lifted))
+        self._unreadable.pop(key, None)
+        self._note()
+
+    def spoil(self, key: str, reason: str) -> None:
+        """Take note of a record that says nothing: it may have held anything, until it is gone."""
+        self._set.pop(key, None)
+        self._unreadable[key] = reason
         self._note()
 
     def put(self, brake: Brake) -> None:
@@ -142,11 +154,12 @@ class Brakes:
     def begin_anew(self) -> None:
         """Forget all: they are read from the start, where lifted ones may be gone without trace."""
         self._set.clear()
+        self._unreadable.clear()
 
     def know(self, trouble: str | None) -> None:
         """Say that the brakes are known, or why they are not."""
-        if trouble != self.trouble:
-            self.trouble = trouble
+        if trouble != self._trouble:
+            self._trouble = trouble
             self._note()
 
     def _note(self) -> None:
@@ -168,7 +181,7 @@ class Follower:
         self._brakes = brakes
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow until cancelled, through absences of Kafka; raises StateError.
+        """Follow until cancelled, through absences of Kafka.
 
         `stop` ends waiting for the schema registry.
         """
@@ -186,26 +199,23 @@ class Follower:
         async with aclosing(tails):
             async for tail in tails:
                 for record in tail.records:
-                    key = (record.key or b"").decode(errors="replace")
+                    key = (record.key or b"").decode(errors="surrogateescape")
                     if key.startswith(PREFIX):
-                        self._brakes.fold(key, await self._decode(key, record.value, stop))
+                        await self._fold(key, record.value, stop)
                 if tail.whole:
                     self._brakes.know(None)
                     telemetry.dependency_back("kafka", of="brake")
 
-    async def _decode(
-        self, key: str, value: bytes | None, stop: asyncio.Event
-    ) -> dict[str, Any] | None:
-        if value is None:
-            return None
+    async def _fold(self, key: str, value: bytes | None, stop: asyncio.Event) -> None:
         try:
-            return await self._decoder.decode(f"{self._topic}-value", value, stop)
+            state = value and await self._decoder.decode(f"{self._topic}-value", value, stop)
+            self._brakes.fold(key, state or None)
         except InvalidRecord as error:
-            raise StateError(
-                f"the brake {key!r} on {self._topic}-{PARTITION} cannot be decoded: {error};"
-                " set it anew with `mission-bridge commands pause`, or lift it with"
-                " `mission-bridge commands resume`, and start again"
-            ) from error
+            self._brakes.spoil(
+                key,
+                f"the brake {key!r} on {self._topic}-{PARTITION} cannot be read ({error}), so"
+                " everything is held: `mission-bridge commands resume` lifts it",
+            )
 
 
 def broken(reason: str, now: Micros) -> Brake:
@@ -220,9 +230,12 @@ def state(brake: Brake) -> dict[str, Any]:
 
 
 def parse(key: str, state: Mapping[str, Any]) -> Brake:
-    """Return the brake in a decoded record."""
+    """Return the brake in a decoded record; raises InvalidRecord for one that is none."""
+    ledger.check(key, state)
     held = state["brake"]
     scope = Scope(held["verb"], held["mission_id"])
+    if key not in {scope.key, BREAKER}:
+        raise InvalidRecord("foreign_state", f"it is about {scope}, which is not its key")
     return Brake(key, scope, held["set_by"], state["written_at"], held["reason"])
 
 

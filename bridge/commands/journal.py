@@ -30,7 +30,7 @@ from bridge.commands.reader import Reader
 from bridge.commands.records import Records
 from bridge.commands.replies import Replies
 from bridge.config import Settings
-from bridge.errors import Again, Fenced, TransactionLost
+from bridge.errors import Again, Fenced, TransactionLost, Unreadable
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.producer import Record, Writer
 from bridge.kafka.resets import Resets
@@ -41,6 +41,9 @@ MOST_FORGOTTEN = 500
 PAUSE = 1.0
 """Seconds before a lost producer is replaced: a frozen owner that wakes learns meanwhile that the
 partition is another's."""
+
+UNREADABLE_PAUSE = 30.0
+"""Seconds after which a ledger that could not be read is read again: it may have been mended."""
 
 
 class Journal:
@@ -65,6 +68,7 @@ class Journal:
         self._kafka = kafka
         self._clock = clock
         self._partition = partition
+        self._stop = stop
         self._input = TopicPartition(settings.topic("commands"), partition)
         self._timeout = settings.kafka.transaction_timeout
         self._queue = Queue()
@@ -167,7 +171,7 @@ class Journal:
 
         Raises:
             Fenced: another owner took over.
-            StateError: the ledger does not fit the topic, or is newer than this bridge.
+            StateError: the ledger does not fit the topic.
             GaveUp: too many transactions were lost.
         """
         copying = asyncio.create_task(self._copies.run(), name=f"commands-{self._partition}-copies")
@@ -322,7 +326,10 @@ class Journal:
         self.trouble = str(error)
         if isinstance(error, TransactionLost):
             self._resets.count(error, self._clock.monotonic())
-        await self._clock.sleep(PAUSE)
+        if isinstance(error, Unreadable):
+            await self._clock.sleep(UNREADABLE_PAUSE, self._stop)
+        else:
+            await self._clock.sleep(PAUSE)
 
     @property
     def _transactional_id(self) -> str | None:

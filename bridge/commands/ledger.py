@@ -19,9 +19,9 @@ from itertools import islice
 from typing import Any
 
 from bridge.clock import Micros
-from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
+from bridge.commands.model import COMMAND_ID, Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.commands.position import Position
-from bridge.errors import StateError
+from bridge.errors import InvalidRecord
 from bridge.kafka.producer import Record
 
 VERSION = 3
@@ -127,14 +127,14 @@ class Ledger:
     def fold(self, key: str, state: Mapping[str, Any] | None, partition: int) -> None:
         """Apply one record of the topic, in the order of the topic.
 
-        Raises StateError for a record that a newer bridge wrote.
+        Raises InvalidRecord for one that no bridge wrote, or a newer one.
         """
         if state is None:
             self.forget(key)
             self.claims.discard(key)
             self.replies.pop(key, None)
             return
-        check_version(key, state, partition)
+        check(key, state)
         match state["kind"]:
             case "position":
                 at = state["position"]
@@ -151,13 +151,36 @@ class Ledger:
                 self.put(_entry(state, partition))
 
 
-def check_version(key: str, state: Mapping[str, Any], partition: int) -> None:
-    """Raise StateError for a record that a newer bridge wrote."""
+def concerns(key: str, partition: int) -> bool:
+    """Whether a record of a partition's ledger says what is known of its commands.
+
+    Not brakes, which all partitions share, nor keys that no bridge writes.
+    """
+    kind, slash, rest = key.partition("/")
+    if not slash:
+        return COMMAND_ID.fullmatch(key) is not None
+    return key == position_key(partition) or (
+        kind in {"claim", "reply"} and rest.startswith(f"{partition}/")
+    )
+
+
+def check(key: str, state: Mapping[str, Any]) -> None:
+    """Raise InvalidRecord for a record that no bridge wrote under this key, or a newer bridge."""
     if state["version"] > VERSION:
-        raise StateError(
-            f"the ledger's record {key!r} of partition {partition} has version"
-            f" {state['version']}, this bridge knows {VERSION}: run the newer bridge"
-        )
+        what = f"it has version {state['version']}, this bridge knows {VERSION}"
+        raise InvalidRecord("newer_version", f"{what}: run the newer bridge")
+    kind, command = state["kind"], state["command"]
+    if "/" in key:
+        begins = {"position": "pos/", "claim": "claim/", "reply": "reply/", "brake": "brake/"}
+        fits = key.startswith(begins.get(kind, "none")) and (kind == "claim" or bool(state[kind]))
+    elif kind == Kind.DONE:
+        outcome = state["outcome"]
+        fits = bool(command and outcome) and outcome["status"] in set(Status)
+    else:
+        begun = kind in {Kind.INTENT, Kind.DOUBT, Kind.WITHDRAWN}
+        fits = begun and bool(command and command["origin"])
+    if not fits or (command and command["command_id"] != key):
+        raise InvalidRecord("foreign_state", f"no bridge writes a {kind[:64]!r} under this key")
 
 
 def claim_state(owner: str, now: Micros) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import Any
 
 from aiokafka import TopicPartition
 
@@ -12,6 +13,7 @@ from bridge.clock import Clock
 from bridge.commands.brake import PARTITION, PREFIX, Brake, parse, state
 from bridge.commands.ledger import position_key
 from bridge.config import Settings
+from bridge.errors import InvalidRecord
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.producer import Record, Writer
 from bridge.kafka.tail import follow
@@ -44,26 +46,34 @@ class Lever:
 
     async def lift(self, keys: Sequence[str]) -> None:
         """Remove the brakes with these keys; one that is not set is none afterwards as well."""
-        await self._write([Record(self._ledger, PARTITION, key.encode(), None) for key in keys])
+        raw = [key.encode(errors="surrogateescape") for key in keys]
+        await self._write([Record(self._ledger, PARTITION, key, None) for key in raw])
 
-    async def brakes(self) -> list[Brake]:
-        """Return the brakes that are set, in the order of their keys."""
+    async def brakes(self) -> tuple[list[Brake], list[str]]:
+        """Return the brakes that are set, and the keys of those that cannot be read, in order."""
         await find_topic(self._kafka, self._ledger)
-        found: dict[str, Brake] = {}
+        found: dict[str, Brake | None] = {}
         tails = follow(self._kafka, self._ledger, PARTITION, clock=self._clock)
         async with aclosing(tails):
             async for tail in tails:
                 for record in tail.records:
-                    key = (record.key or b"").decode(errors="replace")
+                    key = (record.key or b"").decode(errors="surrogateescape")
                     if key.startswith(PREFIX):
                         found.pop(key, None)
                         if record.value is not None:
-                            subject = f"{self._ledger}-value"
-                            value = await self._codec.decode(subject, record.value)
-                            found[key] = parse(key, value)
+                            found[key] = await self._brake(key, record.value)
                 if tail.whole:
                     break
-        return [found[key] for key in sorted(found)]
+        brakes = sorted(found.items())
+        return [one for _, one in brakes if one is not None], [
+            k for k, one in brakes if one is None
+        ]
+
+    async def _brake(self, key: str, value: bytes) -> Brake | None:
+        try:
+            return parse(key, await self._codec.decode(f"{self._ledger}-value", value))
+        except InvalidRecord:
+            return None
 
     async def waiting(self) -> int:
         """Return how many records of the commands topic are not done with.
@@ -77,12 +87,22 @@ class Lever:
         count = 0
         for at, end in ends.items():
             at_least, done = begins[at], 0
-            if (value := newest.get(at.partition)) is not None:
-                position = (await self._codec.decode(f"{self._ledger}-value", value))["position"]
+            if (position := await self._position(newest.get(at.partition))) is not None:
                 at_least = max(at_least, position["low"])
                 done = sum(span["last"] - span["first"] + 1 for span in position["completed"])
             count += max(0, end - at_least - done)
         return count
+
+    async def _position(self, value: bytes | None) -> dict[str, Any] | None:
+        """Return a position in its record; None where there is none, or none that can be read."""
+        if value is None:
+            return None
+        try:
+            state = await self._codec.decode(f"{self._ledger}-value", value)
+        except InvalidRecord:
+            return None
+        position: dict[str, Any] | None = state["position"]
+        return position
 
     async def _write(self, records: Sequence[Record]) -> None:
         # Without a transactional id: nobody who works is put out.

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
+from bridge import telemetry
 from bridge.clock import SECOND, Clock
 from bridge.commands.decoder import Decoder
-from bridge.commands.ledger import Ledger
+from bridge.commands.ledger import Ledger, concerns
 from bridge.commands.position import Position
 from bridge.config import Settings
-from bridge.errors import InvalidRecord, StateError
+from bridge.errors import InvalidRecord, StateError, Unreadable
 from bridge.kafka.client import KafkaClient, bounded, end_consumer
-from bridge.kafka.consumer import read_partition
+from bridge.kafka.consumer import Received, read_partition
 from bridge.kafka.producer import Record
 
 _FOREIGN_TRANSACTION = 30.0
 """Seconds beyond the transaction time-out for brokers to abort one that holds readers back."""
 
 _END_CHECKS = 30
+
+_DECODED_AT_ONCE = 1_000
+"""So many records are decoded before others get a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class Reader:
     async def read(self, claim: Record, partitions: int) -> Found:
         """Read up to the owner's claim; without a position begin where the settings say.
 
-        `partitions` is the input's count. Raises StateError when ledger and input do not fit.
+        `partitions` is the input's count. Raises StateError when ledger and input do not
+        fit, Unreadable for a ledger with a record that no bridge wrote.
         """
         ledger = await self._fold(claim)
         if ledger.partitions not in (None, partitions):
@@ -71,7 +77,34 @@ class Reader:
         return Found(ledger, position, begin)
 
     async def _fold(self, claim: Record) -> Ledger:
+        """Return what the newest record of each key says; raises Unreadable."""
+        newest = await self._newest(claim)
         ledger = Ledger(self._clock.monotonic())
+        while newest:
+            key = next(iter(newest))
+            record = newest.pop(key)
+            if key.startswith("claim/"):
+                ledger.claims.add(key)  # whatever it holds, it was read past
+                continue
+            try:
+                state = await self._decoder.decode(f"{claim.topic}-value", record.value, self._stop)
+                ledger.fold(key, state, claim.partition)
+            except InvalidRecord as error:
+                if key.startswith("reply/"):  # the result itself is where it always is
+                    telemetry.replies_given_up(key, 1, str(error))
+                    ledger.claims.add(key)
+                    continue
+                raise Unreadable(
+                    f"{claim.topic}-{claim.partition} offset {record.offset} (key {key!r}) is"
+                    f" no record of the ledger: {error}; only the bridge may write there. The"
+                    " partition waits, see docs/OPERATIONS.md, 'The ledger cannot be read'"
+                ) from error
+            if len(newest) % _DECODED_AT_ONCE == 0:
+                await self._clock.sleep(0)
+        return ledger
+
+    async def _newest(self, claim: Record) -> dict[str, Received]:
+        """Return the newest record of each key that is known, in the order of the log."""
         log = read_partition(
             self._kafka,
             claim.topic,
@@ -79,20 +112,14 @@ class Reader:
             until=lambda record: record.key == claim.key,
             timeout=self._timeout + _FOREIGN_TRANSACTION,
         )
-        subject = f"{claim.topic}-value"
-        async for record in log:
-            key = (record.key or b"").decode(errors="replace")
-            state = None
-            if record.value is not None:
-                try:
-                    state = await self._decoder.decode(subject, record.value, self._stop)
-                except InvalidRecord as error:
-                    raise StateError(
-                        f"{claim.topic}-{claim.partition} offset {record.offset} (key {key!r}) is"
-                        f" no record of the ledger: {error}; only the bridge may write there"
-                    ) from error
-            ledger.fold(key, state, claim.partition)
-        return ledger
+        newest: dict[str, Received] = {}
+        async with aclosing(log):
+            async for record in log:
+                key = (record.key or b"").decode(errors="replace")
+                newest.pop(key, None)
+                if record.value is not None and concerns(key, claim.partition):
+                    newest[key] = record
+        return newest
 
     async def _bounds(self, *, first_start: bool) -> tuple[int, int]:
         """Return where reading may begin, at a first start by the settings, and the log's end."""

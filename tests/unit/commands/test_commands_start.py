@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndTimestamp
-from commands_bench import COMMANDS, STATE, Make, start, until
+from commands_bench import COMMANDS, STATE, Make, missions, start, until
 from structlog.testing import capture_logs
 
 from bridge.errors import StateError
+from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import Record
 
 AT = TopicPartition(COMMANDS, 0)
@@ -59,12 +60,67 @@ async def test_a_topic_that_was_created_anew_is_refused(make: Make) -> None:
         await asyncio.wait_for(bench.bridge, 60)
 
 
-async def test_a_foreign_record_in_the_ledger_is_refused(make: Make) -> None:
+@pytest.mark.parametrize("key", [b"c1", b"pos/0"])
+async def test_a_partition_whose_ledger_cannot_be_read_waits_and_the_others_go_on(
+    make: Make, key: bytes
+) -> None:
+    bench = await make(partitions=2)
+    bench.kafka.append(Record(STATE, 0, key, b"\x00nonsense"))
+    bench.begin()
+    await until(lambda: "only the bridge may write there" in str(bench.health.reasons))
+    ours = {murmur2(mission.encode(), 2): mission for mission in missions(9)}
+    bench.send(start("c0", ours[0]))
+    bench.send(start("c1", ours[1]))
+    (result,) = await bench.results(1)
+    assert (result["command_id"], result["status"]) == ("c1", "SUCCEEDED")
+    assert repr(key.decode()) in str(bench.health.reasons)
+    bench.kafka.append(Record(STATE, 0, key, None))
+    assert (await bench.final("c0"))["status"] == "SUCCEEDED"
+    assert bench.api.effects == {"c0": 1, "c1": 1}
+    assert not bench.health.reasons
+
+
+async def test_what_a_later_record_has_replaced_need_not_be_readable(make: Make) -> None:
+    bench = await make()
+    bench.kafka.append(Record(STATE, 0, b"c1", b"\x00nonsense"))
+    bench.kafka.append(Record(STATE, 0, b"c1", None))
+    bench.begin()
+    bench.send(start("c1"))
+    assert (await bench.final())["status"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        None,
+        b"",
+        b"claim/0/x",
+        b"claim/1/x",
+        b"pos/1",
+        b"reply/0/x",
+        b"brake/x/y/z",
+        b"a b",
+        b"\xff/",
+    ],
+)
+async def test_rubbish_under_a_key_that_tells_of_no_command_keeps_no_partition_back(
+    make: Make, key: bytes | None
+) -> None:
+    bench = await make()
+    bench.kafka.append(Record(STATE, 0, key, b"\x00nonsense"))
+    bench.begin()
+    await until(lambda: bench.running().get("position") == 0)
+    assert not any("ledger" in reason for reason in bench.health.reasons)
+
+
+async def test_a_bridge_ends_though_a_ledger_cannot_be_read(make: Make) -> None:
     bench = await make()
     bench.kafka.append(Record(STATE, 0, b"c1", b"\x00nonsense"))
     bench.begin()
-    with pytest.raises(StateError, match="only the bridge may write there"):
-        await asyncio.wait_for(bench.bridge, 60)
+    await until(lambda: "only the bridge may write there" in str(bench.health.reasons))
+    before = bench.clock.time
+    await bench.end()
+    assert bench.clock.time - before < 60
 
 
 async def test_a_first_start_at_the_latest_skips_the_past_and_only_that(make: Make) -> None:
