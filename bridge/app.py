@@ -28,6 +28,7 @@ from bridge.errors import (
     AccessError,
     ApiRejected,
     ConfigError,
+    RateLimited,
     RegistryRefused,
     Stop,
 )
@@ -256,6 +257,8 @@ class Bridge:
             await client.probe()
         except AccessError as error:
             gate.refuse(error)
+        except RateLimited as error:
+            telemetry.dependency_away("api", str(error))  # it answers; whoever needs it waits
         except ApiRejected as error:
             url = self._settings.api.base_url
             raise ConfigError([f"TELNYX_BASE_URL: {url} is no Missions API: {error}"]) from error

@@ -68,6 +68,10 @@ class KafkaSettings(Branch):
     replication_factor: int = setting(
         -1, "Copies of each topic that `topics apply` creates; -1: the brokers' default.", ge=-1
     )
+    compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = setting(
+        "gzip",
+        "How records are packed. Every client reads gzip; for others, some need a further package.",
+    )
     session_timeout: float = setting(
         10.0,
         "Seconds after which a silent process loses its sources and partitions to another.",

@@ -6,6 +6,7 @@ BridgeError
 |   |   `-- RateLimited    429; `wait` seconds, when the answer named them
 |   |-- AccessError        401 or 403: the key or the request is refused; a probe tells which
 |   |-- KafkaAway          no broker answered in time
+|   |   `-- ClockOff       the brokers refuse records of the time that this machine's clock shows
 |   |-- RegistryAway       the schema registry gave no usable answer
 |   |   `-- RegistryRefused  it answered that we may not; at start a mistake of configuration
 |   |-- TransactionLost    the transaction's fate is unknown: discard the producer, read back
@@ -99,6 +100,10 @@ class AccessError(Again):
 
 class KafkaAway(Again):
     """No broker answered in time."""
+
+
+class ClockOff(KafkaAway):
+    """The brokers refuse records of the time that this machine's clock shows; none was written."""
 
 
 class RegistryAway(Again):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -82,12 +83,13 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 """
 
 
-def java_kafka(brokers: int = 1, cache: Path = CACHE) -> Kept:
+def java_kafka(brokers: int = 1, cache: Path = CACHE, *properties: str) -> Kept:
     """Return Apache Kafka, not started; starting it raises DependencyAway with what is missing.
 
     `address` lists all brokers; topics get three copies, or as many as there are brokers.
+    `properties` (name=value) go over those of the brokers.
     """
-    return Kept(__file__, str(brokers), str(cache))
+    return Kept(__file__, str(brokers), str(cache), *properties)
 
 
 def java_tool(name: str, needed_by: str) -> str:
@@ -138,7 +140,9 @@ def _jars(cache: Path) -> Path:
     return jars
 
 
-def _configure(server: Server, brokers: int) -> tuple[list[Path], list[int]]:
+def _configure(
+    server: Server, brokers: int, properties: Sequence[str]
+) -> tuple[list[Path], list[int]]:
     """Write each broker's configuration; return the files and the brokers' ports."""
     ports, controllers = free_ports(brokers), free_ports(brokers)
     voters = ",".join(f"{i + 1}@127.0.0.1:{port}" for i, port in enumerate(controllers))
@@ -156,6 +160,7 @@ def _configure(server: Server, brokers: int) -> tuple[list[Path], list[int]]:
                 replicas=replicas,
                 in_sync=max(1, replicas - 1),
             )
+            + "\n".join(properties)
         )
         files.append(file)
     return files, ports
@@ -173,7 +178,7 @@ def _start(server: Server) -> str:
     log4j.write_text(_LOG4J)
     flags = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
     command = [java, *flags, f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{jars}/*"]
-    files, ports = _configure(server, brokers)
+    files, ports = _configure(server, brokers, sys.argv[3:])
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
     # Joined to its option by "=", because one in 64 begins with a hyphen.
     form = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"]

@@ -20,13 +20,13 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.protocol.metadata import MetadataRequest
 
 from bridge.config import KafkaSettings
-from bridge.errors import Again, BridgeError, ConfigError, Fenced, KafkaAway, StateError
+from bridge.errors import Again, BridgeError, ClockOff, ConfigError, Fenced, KafkaAway, StateError
 from bridge.kafka.security import connection_options
 from bridge.telemetry import log
 
 BATCH_BYTES = 1_000_000
-"""Most bytes in one batch before compression; with zstd's worst case below the brokers' default
-limit of 1,048,588 bytes (message.max.bytes)."""
+"""Most bytes in one batch before compression; with any codec's worst case below the brokers'
+default limit of 1,048,588 bytes (message.max.bytes)."""
 
 REQUEST_TIMEOUT = 15.0
 """Seconds for one request to one broker; longer than brokers take to replace a dead one (9 s)."""
@@ -44,6 +44,11 @@ aiokafka.client.MetadataRequest = partial(  # type: ignore[attr-defined,assignme
 
 _TOOK_OVER = "another producer with this transactional id took over"
 _NO_TOPIC = "there is no such topic; `mission-bridge topics apply` creates it"
+_CLOCK = (
+    "the brokers refuse records of this time: this machine's clock is ahead of theirs by more than "
+    "message.timestamp.after.max.ms (an hour unless set otherwise), or behind it by more than "
+    "message.timestamp.before.max.ms; set the clock"
+)
 _REFUSED = "the brokers refuse this user; check its password and ACLs"
 _GONE = (
     "the log does not hold this position (retention, or the topic was created anew); for a source "
@@ -51,6 +56,14 @@ _GONE = (
     'the commands topic see docs/OPERATIONS.md, "More partitions for commands"'
 )
 _UNFIT = "these brokers or this configuration cannot be used"
+_TRANSACTION = (
+    "BRIDGE_KAFKA__TRANSACTION_TIMEOUT is longer than the brokers allow "
+    "(transaction.max.timeout.ms)"
+)
+_SESSION = (
+    "BRIDGE_KAFKA__SESSION_TIMEOUT is not between what the brokers allow "
+    "(group.min.session.timeout.ms and group.max.session.timeout.ms)"
+)
 
 # Which of our errors stands for which of aiokafka's, and what to say; the first match counts.
 _MEANING: tuple[tuple[type[Exception], type[BridgeError], str], ...] = (
@@ -70,8 +83,9 @@ _MEANING: tuple[tuple[type[Exception], type[BridgeError], str], ...] = (
     (errors.UnsupportedCodecError, ConfigError, _UNFIT),
     (errors.UnsupportedSaslMechanismError, ConfigError, _UNFIT),
     (errors.AuthenticationMethodNotSupported, ConfigError, _UNFIT),
-    (errors.InvalidTransactionTimeout, ConfigError, _UNFIT),
-    (errors.InvalidSessionTimeoutError, ConfigError, _UNFIT),
+    (errors.InvalidTransactionTimeout, ConfigError, _TRANSACTION),
+    (errors.InvalidSessionTimeoutError, ConfigError, _SESSION),
+    (errors.InvalidTimestampError, ClockOff, _CLOCK),
     (errors.InvalidTopicError, ConfigError, _UNFIT),
     (errors.KafkaConnectionError, KafkaAway, "no broker can be reached"),
     (OSError, KafkaAway, "no broker can be reached"),
@@ -127,6 +141,8 @@ class KafkaClient:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._connection = connection_options(settings)
+        self.wrote = False
+        """Whether a transaction of this process was ever committed."""
 
     @property
     def session_timeout(self) -> float:
@@ -135,6 +151,7 @@ class KafkaClient:
 
     def producer(self, transactional_id: str | None) -> AIOKafkaProducer:
         """Return an idempotent producer, acks from all; with an id, a transactional one."""
+        packed = self._settings.compression
         return AIOKafkaProducer(
             **self._connection,
             client_id=transactional_id or "mission-bridge",
@@ -142,7 +159,7 @@ class KafkaClient:
             transaction_timeout_ms=round(self._settings.transaction_timeout * 1000),
             enable_idempotence=True,
             acks="all",
-            compression_type="zstd",
+            compression_type=None if packed == "none" else packed,
             max_batch_size=BATCH_BYTES,
             request_timeout_ms=round(REQUEST_TIMEOUT * 1000),
         )

@@ -292,7 +292,10 @@ class Membership:
         # aiokafka looks for a coordinator without end; a member that reads nothing notices only so.
         self._alone = 0.0 if has_coordinator(self._consumer) else self._alone + seconds
         if self._alone > SILENCE:
-            raise KafkaAway(f"{self._what}: no coordinator of the group for {self._alone:.0f} s")
+            raise KafkaAway(
+                f"{self._what}: no coordinator of the group for {self._alone:.0f} s; if brokers "
+                "can be reached, offsets.topic.replication.factor may be more than there are"
+            )
         if not self._settled:
             return
         for at, seat in self._seats.items():

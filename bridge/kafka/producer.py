@@ -12,8 +12,15 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from bridge import telemetry
-from bridge.clock import Clock
-from bridge.errors import Fenced, InvalidRecord, KafkaAway, TransactionLost
+from bridge.clock import Clock, utc
+from bridge.errors import (
+    ClockOff,
+    ConfigError,
+    Fenced,
+    InvalidRecord,
+    KafkaAway,
+    TransactionLost,
+)
 from bridge.kafka.client import BATCH_BYTES, KafkaClient, bounded, end_producer
 
 RECORD_BYTES = BATCH_BYTES - 200
@@ -66,6 +73,7 @@ class Writer:
 
     def __init__(
         self,
+        kafka: KafkaClient,
         producer: AIOKafkaProducer,
         *,
         transactional_id: str | None,
@@ -73,6 +81,7 @@ class Writer:
         clock: Clock,
         timeout: float,
     ) -> None:
+        self._kafka = kafka
         self._producer = producer
         self._ends = _EndCounter(producer)
         self._transactional_id = transactional_id
@@ -102,13 +111,21 @@ class Writer:
         """
         producer = kafka.producer(transactional_id)
         writer = cls(
-            producer, transactional_id=transactional_id, role=role, clock=clock, timeout=timeout
+            kafka,
+            producer,
+            transactional_id=transactional_id,
+            role=role,
+            clock=clock,
+            timeout=timeout,
         )
         try:
             async with bounded(f"opening producer {writer._name}", timeout):
                 await producer.start()
-        except BaseException:
+        except BaseException as error:
+            brokers = len(producer.client.cluster.brokers())
             await end_producer(producer, discard=True)
+            if isinstance(error, KafkaAway) and brokers and transactional_id is not None:
+                raise KafkaAway(f"{error}; {_no_coordinator(brokers)}") from error
             raise
         return writer
 
@@ -129,6 +146,8 @@ class Writer:
         Raises:
             InvalidRecord: reason `too_large`; nothing was sent and the writer is as before.
             Fenced: another writer with this transactional id took over; it can read what is there.
+            ConfigError: the brokers refuse the time that the clock shows, and always did.
+            ClockOff: they do so now, and took what this process wrote before.
             KafkaAway: the brokers did not answer before the end was asked for; nothing was written.
             TransactionLost: the transaction failed, or nobody can know whether it was committed.
         """
@@ -140,15 +159,16 @@ class Writer:
         self._usable = self._ending = False
         began = self._clock.monotonic()
         try:
-            async with bounded(f"transaction of {self._name}", self._timeout, TransactionLost):
-                if self._transactional_id is None:
-                    for at, batches in packed.items():
-                        await self._send([(at, batch) for batch in batches])
-                else:
-                    await self._transact(list(_in_turn(packed)), group, offsets)
+            await self._write(packed, group, offsets)
         except Fenced:
             telemetry.fenced(self._role, self._name)
             raise
+        except ClockOff as error:
+            message = f"{error}. It shows {utc(self._clock.now())}"
+            telemetry.transaction_lost(self._role, message)
+            if self._kafka.wrote:
+                raise ClockOff(message) from error
+            raise ConfigError([message]) from error
         except KafkaAway as error:
             telemetry.transaction_lost(self._role, str(error))
             if self._ending:
@@ -157,7 +177,7 @@ class Writer:
         except TransactionLost as error:
             telemetry.transaction_lost(self._role, str(error))
             raise
-        self._usable = True
+        self._usable = self._kafka.wrote = True
         seconds = self._clock.monotonic() - began
         telemetry.transaction_committed(self._role, len(records), seconds)
 
@@ -174,6 +194,19 @@ class Writer:
         discard = not self._usable
         self._usable = False
         await end_producer(self._producer, discard=discard)
+
+    async def _write(
+        self,
+        packed: Mapping[TopicPartition, list[Any]],
+        group: str | None,
+        offsets: Mapping[TopicPartition, int] | None,
+    ) -> None:
+        async with bounded(f"transaction of {self._name}", self._timeout, TransactionLost):
+            if self._transactional_id is None:
+                for at, batches in packed.items():
+                    await self._send([(at, batch) for batch in batches])
+            else:
+                await self._transact(list(_in_turn(packed)), group, offsets)
 
     async def _transact(
         self,
@@ -238,6 +271,14 @@ class Writer:
             )
             is not None
         )
+
+
+def _no_coordinator(brokers: int) -> str:
+    return (
+        f"{brokers} broker(s) can be reached, so it may be their transaction log that is not there:"
+        " transaction.state.log.replication.factor and transaction.state.log.min.isr must not be"
+        " more than there are brokers"
+    )
 
 
 def _in_turn(packed: Mapping[TopicPartition, list[Any]]) -> Iterator[tuple[TopicPartition, Any]]:

@@ -69,6 +69,19 @@ def test_a_refused_key_is_waited_out_until_its_file_is_replaced(
         assert "another-canary-key" not in bridge.output
 
 
+def test_an_api_that_limits_everything_at_start_is_there_and_waited_for(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path, events=100) as scene:
+        scene.control("faults", {"kind": "status", "status": 429})
+        bridge = scene.run()
+        wait_for(lambda: '"ownership"' in bridge.output)  # start-up is behind it
+        assert "429" in bridge.output
+        scene.control("reset-faults", {})
+        verdict.expect_exact(scene, bridge.ready())
+        assert bridge.stop() == 0
+
+
 def test_the_api_may_go_away_and_come_back(
     kafka: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -48,6 +48,13 @@ def real() -> Iterator[Broker]:
 
 
 @contextmanager
+def limited(*properties: str) -> Iterator[Broker]:
+    """Run an Apache Kafka with properties of a test's own. Raises DependencyAway."""
+    with java_kafka(1, CACHE, *properties) as kept:
+        yield Broker(kept.address, " ".join(properties), real=True, pids=tuple(kept.pids))
+
+
+@contextmanager
 def registry() -> Iterator[tuple[str, str]]:
     """Run or find a real schema registry: its URL and what it is. Raises DependencyAway."""
     given = os.environ.get("BRIDGE_TEST_REGISTRY")
