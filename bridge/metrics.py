@@ -137,6 +137,13 @@ otherwise = Counter(
     "Passes begun anew because page size or order were other than those learned before.",
     registry=METRICS,
 )
+rows_unfit = Counter(
+    "bridge_api_rows_unfit",
+    "Objects of the API that did not fit, by kind and by what was left out: some of their fields, "
+    "or the whole row of a list.",
+    ["kind", "left_out"],
+    registry=METRICS,
+)
 stale_pages = Counter(
     "bridge_api_stale_pages",
     "Pages that came out of a cache (Age header).",

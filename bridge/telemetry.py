@@ -167,6 +167,13 @@ def list_served_otherwise(what: str, reason: str) -> None:
     _log.info("list_served_otherwise", list=what, reason=reason)
 
 
+def api_row_unfit(kind: str, left_out: Literal["row", "fields"], reason: str) -> None:
+    """Count an object that did not fit, by what was left out of it; log it when it is news."""
+    metrics.rows_unfit.labels(kind, left_out).inc()
+    if _is_news("api_rows", f"{kind} {left_out}"):
+        _log.warning("api_row_unfit", kind=kind, left_out=left_out, reason=reason)
+
+
 def stale_page(age: int) -> None:
     """Count a page that a cache had kept for so many seconds."""
     metrics.stale_pages.inc()

@@ -8,7 +8,7 @@ may be old; how often to look, and what follows from it, is decided in `resoluti
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -18,7 +18,17 @@ from bridge.commands.model import Command, Entry, Verb
 from bridge.errors import ApiRejected
 from bridge.missions import jsontext
 from bridge.missions.client import MissionsClient
-from bridge.missions.models import ApiObject, Event, Malformed, Mission, Page, Run, RunStatus
+from bridge.missions.models import (
+    Agent,
+    ApiObject,
+    Event,
+    Malformed,
+    Mission,
+    Page,
+    PlanStep,
+    Run,
+    RunStatus,
+)
 from bridge.missions.proof import ABSENT
 from bridge.missions.timestamps import moment
 
@@ -135,6 +145,8 @@ async def _run(client: MissionsClient, command: Command) -> Run:
 
 def _run_sight(command: Command, entry: Entry, run: Run) -> Sight:
     verb = Verb(command.type)
+    if run.status is None:
+        return Otherwise("the API does not say in which status the run is")
     there = run.status == WANTED[verb] if verb in WANTED else _has(command, run)
     state = f"the run is {run.status}"
     if there:
@@ -144,8 +156,11 @@ def _run_sight(command: Command, entry: Entry, run: Run) -> Sight:
     return Otherwise(f"{state}, and not as it was before the request")
 
 
-def _seen(command: Command, run: Run) -> str:
-    """Return a short text that differs where the run differs in what the verb is about."""
+def _seen(command: Command, run: Run) -> str | None:
+    """Return a short text that differs where the run differs in what the verb is about.
+
+    None where the answer does not say.
+    """
     if command.type != Verb.UPDATE_RUN:
         return run.status
     shown = [run.status, run.result_summary, run.result_payload, run.error, run.metadata]
@@ -174,11 +189,11 @@ def _has(command: Command, found: ApiObject) -> bool:
 
 async def _planned(client: MissionsClient, command: Command) -> Sight:
     plan = await client.get_plan(command.mission_id or "", command.run_id or "")
-    there = {step.step_id: step for step in plan}
+    there = {step.step_id: step for step in plan if isinstance(step, PlanStep)}
     ordered = {step["step_id"]: step for step in command.body["steps"]}
     found = [there[step_id] for step_id in ordered if step_id in there]
     if not found:
-        return Nothing("the plan has none of the steps")
+        return _unless_unreadable(plan, ordered, Nothing("the plan has none of the steps"))
     if len(found) < len(ordered) or any(
         (step.description, step.sequence)
         != (ordered[step.step_id]["description"], ordered[step.step_id]["sequence"])
@@ -192,10 +207,25 @@ async def _planned(client: MissionsClient, command: Command) -> Sight:
 async def _linked(client: MissionsClient, command: Command) -> Sight:
     agents = await client.list_agents(command.mission_id or "", command.run_id or "")
     wanted: str = command.body["telnyx_agent_id"]
-    found = next((agent for agent in agents if agent.telnyx_agent_id == wanted), None)
-    if (found is not None) is (command.type == Verb.LINK_AGENT):
-        return Effect("agents", None if found is None else _text(found))
-    return Nothing("the agent is not linked" if found is None else "the agent is linked")
+    linked = (agent for agent in agents if isinstance(agent, Agent))
+    found = next((agent for agent in linked if agent.telnyx_agent_id == wanted), None)
+    if found is not None:
+        if command.type == Verb.LINK_AGENT:
+            return Effect("agents", _text(found))
+        return Nothing("the agent is linked")
+    if command.type == Verb.LINK_AGENT:
+        return _unless_unreadable(agents, [wanted], Nothing("the agent is not linked"))
+    return _unless_unreadable(agents, [wanted], Effect("agents"))
+
+
+def _unless_unreadable(
+    rows: Iterable[ApiObject | Malformed], marks: Iterable[str], absent: Sight
+) -> Sight:
+    """Return what follows from an absence, unless an unreadable row has one of the marks."""
+    texts = [jsontext.dumps(row.raw) for row in rows if isinstance(row, Malformed)]
+    if any(mark in text for mark in marks for text in texts):
+        return Otherwise("what may be the command's effect cannot be read")
+    return absent
 
 
 # Lists that are searched for the command's mark
@@ -241,14 +271,16 @@ async def _logged(client: MissionsClient, command: Command, entry: Entry, clock:
 class _Search(Generic[T]):
     """Reads a list as far as the command's effect can stand in it."""
 
-    def __init__(self, entry: Entry, time_of: Callable[[T], str], clock: Clock) -> None:
+    def __init__(self, entry: Entry, time_of: Callable[[T], str | None], clock: Clock) -> None:
         now = clock.now()
         self._first = now if entry.started_at is None else entry.started_at
         self._last = now if entry.attempted_at is None else entry.attempted_at
+        self._mark = entry.command_id
         self._time_of = time_of
         self._clock = clock
         self._ahead: Micros = 0
         self._found: list[T] = []
+        self._unreadable: list[Malformed] = []
 
     async def read(self, page_of: Callable[[int], Awaitable[Page[Any]]]) -> None:
         """Read page after page, to the empty one, or as far back as the list is in order.
@@ -262,6 +294,7 @@ class _Search(Generic[T]):
                 self._ahead = page.date - self._clock.now()
             rows = [row for row in page.items if not isinstance(row, Malformed)]
             self._found += rows
+            self._unreadable += [row for row in page.items if isinstance(row, Malformed)]
             if not page.items or self._is_past(rows):
                 return
             number += 1
@@ -285,7 +318,8 @@ class _Search(Generic[T]):
         if any(is_like(row) and self._is_since(row, self._first - _ABOUT) for row in self._found):
             return Otherwise("one without the command's mark is like it and began since")
         certain = any(self._is_since(row, self._last + _ABOUT) for row in self._found)
-        return Nothing(f"none in the list of {by} has the command's mark", certain)
+        absent = Nothing(f"none in the list of {by} has the command's mark", certain)
+        return _unless_unreadable(self._unreadable, [self._mark], absent)
 
     def _is_past(self, rows: list[T]) -> bool:
         """Say whether a page, newest first, reaches below anything that the command made."""

@@ -164,10 +164,10 @@ async def _started(
             run = await client.get_run(mission_id, run_id)
             return run if _bears(run, command_id) else None
         page = 1
-        while runs := (await client.list_runs(mission_id, page=page)).items:
-            for run in runs:
-                if _bears(run, command_id):
-                    return run
+        while rows := (await client.list_runs(mission_id, page=page)).items:
+            for row in rows:
+                if isinstance(row, Run) and _bears(row, command_id):
+                    return row
             page += 1
     except (ApiRejected, InvalidId):
         return None  # deleted, or there never was one

@@ -1,17 +1,20 @@
 """What a 2xx body must look like for each kind of operation, and the models made of it.
 
-Every function takes a `Reply` and raises ApiError (executed unknown) for a body that does not fit:
-an answer is accepted whole or not at all.
+Every function takes a `Reply` and raises ApiError (executed unknown) for a body that is not the
+API's. What stands in the body is tolerated row by row: a field that cannot be read counts as
+absent, a row without its id becomes Malformed and keeps its place, and `meta` is required only
+where it would contradict what was asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from bridge import telemetry
 from bridge.errors import ApiError
 from bridge.missions import jsontext
 from bridge.missions.faults import foreign
@@ -22,63 +25,41 @@ from bridge.missions.wire import Reply
 M = TypeVar("M", bound=ApiObject)
 T = TypeVar("T")
 
+LARGEST_COUNT: Final = 10**9
+"""Totals, sizes and page numbers beyond this say nothing."""
 
-class _Meta(BaseModel):
-    """The `meta` of a list; the totals are hints."""
-
-    model_config = ConfigDict(strict=True)
-
-    page_number: int
-    page_size: int = Field(gt=0)
-    total_pages: int
-    total_results: int
+LONGEST_AGE: Final = 2**31 - 1
+"""Seconds that an Age header may speak of; RFC 9111 bounds it so."""
 
 
 def one(kind: type[M]) -> Callable[[Reply], M]:
     """Accept `{"data": {...}}`."""
 
     def accept(reply: Reply) -> M:
-        data = _object(reply).get("data")
-        try:
-            return kind.model_validate(data)
-        except ValidationError as error:
-            raise _foreign(reply, f"data is no {kind.__name__}: {_reasons(error)}") from error
+        row = _row(kind, _object(reply).get("data"))
+        if isinstance(row, Malformed):
+            raise _foreign(reply, f"data is no {kind.__name__}: {row.error}")
+        return row
 
     return accept
 
 
-def many(kind: type[M]) -> Callable[[Reply], tuple[M, ...]]:
+def many(kind: type[M]) -> Callable[[Reply], tuple[M | Malformed, ...]]:
     """Accept `{"data": [{...}, ...]}`."""
 
-    def accept(reply: Reply) -> tuple[M, ...]:
-        return _models(reply, kind, _elements(reply, _object(reply)))
+    def accept(reply: Reply) -> tuple[M | Malformed, ...]:
+        return _rows(kind, _elements(reply, _object(reply, salvaged="data")))
 
     return accept
 
 
-def page(kind: type[M], number: int) -> Callable[[Reply], Page[M]]:
-    """Accept page `number` of a list."""
+def page(kind: type[M], number: int) -> Callable[[Reply], Page[M | Malformed]]:
+    """Accept page `number` of a list; elements that are none of its objects become Malformed."""
 
-    def accept(reply: Reply) -> Page[M]:
-        document = _object(reply)
-        elements = _elements(reply, document)
-        return _page(reply, document, number, _models(reply, kind, elements))
-
-    return accept
-
-
-def event_page(number: int) -> Callable[[Reply], Page[Event | Malformed]]:
-    """Accept page `number` of a list of events; elements that are no event become Malformed."""
-
-    def accept(reply: Reply) -> Page[Event | Malformed]:
+    def accept(reply: Reply) -> Page[M | Malformed]:
         document = _object(reply, salvaged="data")
         elements = _elements(reply, document)
-        items: Sequence[Event | Malformed]
-        try:
-            items = _list_of(Event).validate_python(elements)
-        except ValidationError:
-            items = [_event(element) for element in elements]
-        return _page(reply, document, number, tuple(items))
+        return _page(reply, document, number, _rows(kind, elements))
 
     return accept
 
@@ -123,7 +104,10 @@ def _salvage(reply: Reply, key: str) -> dict[str, Any]:
 
 
 def _elements(reply: Reply, document: dict[str, Any]) -> list[Any]:
+    """Return the rows of a list; null stands for none, unless errors stand beside it."""
     data = document.get("data")
+    if data is None and "data" in document and not document.get("errors"):
+        return []
     if not isinstance(data, list):
         raise _foreign(reply, "data is no list")
     return data
@@ -134,43 +118,83 @@ def _list_of(kind: type[M]) -> TypeAdapter[list[M]]:
     return TypeAdapter(list[kind])  # type: ignore[valid-type]
 
 
-def _models(reply: Reply, kind: type[M], elements: list[Any]) -> tuple[M, ...]:
+def _rows(kind: type[M], elements: list[Any]) -> tuple[M | Malformed, ...]:
     try:
         return tuple(_list_of(kind).validate_python(elements))
-    except ValidationError as error:
-        raise _foreign(reply, f"data is no list of {kind.__name__}: {_reasons(error)}") from error
+    except ValidationError:
+        return tuple(_row(kind, element) for element in elements)
 
 
-def _event(element: Any) -> Event | Malformed:
-    if isinstance(element, jsontext.Raw):
-        return Malformed(element, "no JSON, not UTF-8, or nested too deep")
+def _row(kind: type[M], element: Any) -> M | Malformed:
+    """Return an element as an object; of all but events what cannot be read counts as absent.
+
+    An event is published as it stands or is a dead letter, which is told where it is made.
+    """
+    unfit: set[int | str] = set()
+    why = "no JSON, not UTF-8, or nested too deep"
+    if not isinstance(element, jsontext.Raw):
+        try:
+            return kind.model_validate(element)
+        except ValidationError as error:
+            unfit = {part["loc"][0] for part in error.errors() if part["loc"]}
+            why = _reasons(error)
+    if kind is Event:
+        return Malformed(element, why)
+    row = _without(kind, element, unfit)
+    telemetry.api_row_unfit(kind.__name__, "row" if row is None else "fields", why)
+    return Malformed(element, why) if row is None else row
+
+
+def _without(kind: type[M], element: Any, unfit: set[int | str]) -> M | None:
+    """Return an object without its unfit fields; None if it is nothing without them."""
+    if not isinstance(element, dict):
+        return None
     try:
-        return Event.model_validate(element)
-    except ValidationError as error:
-        return Malformed(element, _reasons(error))
+        return kind.model_validate({n: value for n, value in element.items() if n not in unfit})
+    except ValidationError:
+        return None
 
 
 def _page(reply: Reply, document: dict[str, Any], number: int, items: tuple[T, ...]) -> Page[T]:
-    try:
-        meta = _Meta.model_validate(document.get("meta"))
-    except ValidationError as error:
-        raise _foreign(reply, f"meta is not usable: {_reasons(error)}") from error
-    if meta.page_number != number:
-        raise _foreign(reply, f"it is page {meta.page_number} instead of {number}")
-    if len(items) > meta.page_size:
-        raise _foreign(reply, f"it has {len(items)} elements on a page of {meta.page_size}")
-    age = reply.headers.get("age", "")
+    """Return a page; one that is empty may say of itself what it likes, but not a later number."""
+    found = document.get("meta")
+    meta = found if isinstance(found, dict) else {}
+    if document.get("data") is None and not meta:
+        raise _foreign(reply, "it has neither rows nor a meta")
+    shown = _count(meta.get("page_number"))
+    if shown not in (None, number) and (items or shown > number):
+        raise _foreign(reply, f"it is page {shown} instead of {number}")
+    size = _count(meta.get("page_size"))
     return Page(
         items=items,
         number=number,
-        size=meta.page_size,
-        total_pages=meta.total_pages,
-        total_results=meta.total_results,
+        size=None if size is None or size < len(items) else size,
+        total_pages=_count(meta.get("total_pages")),
+        total_results=_count(meta.get("total_results")),
         date=parse_http_date(reply.headers.get("date", "")),
-        age=int(age) if age.isascii() and age.isdecimal() and len(age) < 20 else None,
+        age=_digits(reply.headers.get("age", ""), LONGEST_AGE),
         sent=reply.sent,
         took=reply.took,
     )
+
+
+def _count(value: object) -> int | None:
+    """Return a count, which may be written as text; None for what is none, or is absurd."""
+    if isinstance(value, str):
+        return _digits(value, LARGEST_COUNT)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= LARGEST_COUNT else None
+
+
+def _digits(text: str, most: int) -> int | None:
+    """Return a number that is written in digits; None for what is none, or is beyond `most`."""
+    text = text.strip().lstrip("0") or text.strip()[-1:]
+    if not (text.isascii() and text.isdecimal()) or len(text) > len(str(most)):
+        return None
+    return int(text) if int(text) <= most else None
 
 
 def _reasons(error: ValidationError) -> str:

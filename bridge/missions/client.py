@@ -112,11 +112,13 @@ class MissionsClient:
 
     async def probe(self) -> None:
         """Make the cheapest authorised call, once: it raises what any other call would."""
-        await self._get("probe", "/events", answers.event_page(1), _page_params(1, 1))
+        await self._get("probe", "/events", answers.page(Event, 1), _page_params(1, 1))
 
     # Missions
 
-    async def list_missions(self, *, page: int = 1, size: int = LARGEST_PAGE) -> Page[Mission]:
+    async def list_missions(
+        self, *, page: int = 1, size: int = LARGEST_PAGE
+    ) -> Page[Mission | Malformed]:
         """List the organization's missions."""
         return await self._read(
             "list_missions", "", answers.page(Mission, page), _page_params(page, size)
@@ -150,7 +152,7 @@ class MissionsClient:
 
     async def list_recent_runs(
         self, *, page: int = 1, size: int = LARGEST_PAGE, status: str | None = None
-    ) -> Page[Run]:
+    ) -> Page[Run | Malformed]:
         """List the recent runs of all missions."""
         return await self._read(
             "list_recent_runs",
@@ -166,7 +168,7 @@ class MissionsClient:
         page: int = 1,
         size: int = LARGEST_PAGE,
         status: str | None = None,
-    ) -> Page[Run]:
+    ) -> Page[Run | Malformed]:
         """List the runs of a mission."""
         path = ids.mission_path(mission_id, "runs")
         params = _page_params(page, size, status=status)
@@ -208,7 +210,7 @@ class MissionsClient:
     ) -> Page[Event | Malformed]:
         """List the recent events of all missions."""
         params = _page_params(page, size, type=type)
-        return await self._read("list_events", "/events", answers.event_page(page), params)
+        return await self._read("list_events", "/events", answers.page(Event, page), params)
 
     async def list_run_events(
         self,
@@ -224,7 +226,7 @@ class MissionsClient:
         """List the events of a run."""
         path = ids.run_path(mission_id, run_id, "events")
         params = _page_params(page, size, type=type, step_id=step_id, agent_id=agent_id)
-        return await self._read("list_run_events", path, answers.event_page(page), params)
+        return await self._read("list_run_events", path, answers.page(Event, page), params)
 
     async def log_event(self, mission_id: str, run_id: str, body: LogEvent) -> Answer[Event]:
         """Log an event in a run."""
@@ -238,21 +240,21 @@ class MissionsClient:
 
     # Plans
 
-    async def get_plan(self, mission_id: str, run_id: str) -> tuple[PlanStep, ...]:
+    async def get_plan(self, mission_id: str, run_id: str) -> tuple[PlanStep | Malformed, ...]:
         """Get all steps of a run's plan."""
         path = ids.run_path(mission_id, run_id, "plan")
         return await self._read("get_plan", path, answers.many(PlanStep))
 
     async def create_plan(
         self, mission_id: str, run_id: str, body: CreatePlan
-    ) -> Answer[tuple[PlanStep, ...]]:
+    ) -> Answer[tuple[PlanStep | Malformed, ...]]:
         """Create a run's first plan."""
         path = ids.run_path(mission_id, run_id, "plan")
         return await self._write("create_plan", "POST", path, answers.many(PlanStep), body)
 
     async def add_steps(
         self, mission_id: str, run_id: str, body: AddSteps
-    ) -> Answer[tuple[PlanStep, ...]]:
+    ) -> Answer[tuple[PlanStep | Malformed, ...]]:
         """Add steps to a run's plan."""
         path = ids.run_path(mission_id, run_id, "plan", "steps")
         return await self._write("add_steps", "POST", path, answers.many(PlanStep), body)
@@ -271,7 +273,7 @@ class MissionsClient:
 
     # Agents
 
-    async def list_agents(self, mission_id: str, run_id: str) -> tuple[Agent, ...]:
+    async def list_agents(self, mission_id: str, run_id: str) -> tuple[Agent | Malformed, ...]:
         """List the agents linked to a run."""
         path = ids.run_path(mission_id, run_id, "telnyx-agents")
         return await self._read("list_agents", path, answers.many(Agent))

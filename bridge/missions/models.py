@@ -1,7 +1,8 @@
 """The Missions API's objects: answers keep what they do not know, requests have the API's names.
 
-The API marks nothing as nullable and yet sends null for what is absent, so each field that it does
-not require may be absent or null. Enumerations are closed in requests and open in answers.
+The API marks nothing as nullable and yet sends null for what is absent, so each field of an answer
+but the ids that name the object may be absent or null. Enumerations are closed in requests and open
+in answers.
 """
 
 from __future__ import annotations
@@ -89,10 +90,10 @@ class Run(ApiObject):
     """One execution of a mission. `updated_at` does not move with every change."""
 
     run_id: Text
-    mission_id: Text
-    status: Text
-    started_at: Text
-    updated_at: Text
+    mission_id: Text | None = None
+    status: Text | None = None
+    started_at: Text | None = None
+    updated_at: Text | None = None
     finished_at: Text | None = None
     input: JsonObject | None = None
     result_summary: Text | None = None
@@ -105,10 +106,10 @@ class Mission(ApiObject):
     """The definition that runs are started from."""
 
     mission_id: Text
-    name: Text
-    execution_mode: Text
-    created_at: Text
-    updated_at: Text
+    name: Text | None = None
+    execution_mode: Text | None = None
+    created_at: Text | None = None
+    updated_at: Text | None = None
     description: Text | None = None
     model: Text | None = None
     instructions: Text | None = None
@@ -119,10 +120,10 @@ class PlanStep(ApiObject):
     """One step of a run's plan; the caller chose its `step_id`."""
 
     step_id: Text
-    run_id: Text
-    sequence: int
-    description: Text
-    status: Text
+    run_id: Text | None = None
+    sequence: int | None = None
+    description: Text | None = None
+    status: Text | None = None
     parent_step_id: Text | None = None
     started_at: Text | None = None
     completed_at: Text | None = None
@@ -132,14 +133,14 @@ class PlanStep(ApiObject):
 class Agent(ApiObject):
     """A Telnyx agent linked to a run."""
 
-    run_id: Text
     telnyx_agent_id: Text
-    created_at: Text
+    run_id: Text | None = None
+    created_at: Text | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """An element of an event list that is no event; it keeps its place in the list.
+    """An element of a list that is none of its objects; it keeps its place in the list.
 
     `jsontext.dumps(raw)` gives its text back, also where it is no JSON (then `raw` is a Raw).
     """
@@ -150,19 +151,20 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list, accepted whole.
+    """One page of a list, with all its rows.
 
-    `number` is the page that was asked for, `size` the page size that the server used, which may
-    be smaller than asked. The totals are the server's hints. `date` is its clock (Date header),
-    `age` the seconds a cache kept the answer (Age header); both None when absent. `sent` is the
-    monotonic time of the request, `took` the seconds until the whole answer was there.
+    `number` is the page that was asked for, `size` the page size that the server says it used,
+    never less than its rows. The totals are the server's hints; each is None where it says nothing
+    usable. `date` is its clock (Date header), `age` the seconds a cache kept the answer (Age
+    header); both None when absent. `sent` is the monotonic time of the request, `took` the seconds
+    until the whole answer was there.
     """
 
     items: tuple[T, ...]
     number: int
-    size: int
-    total_pages: int
-    total_results: int
+    size: int | None
+    total_pages: int | None
+    total_results: int | None
     date: Micros | None
     age: int | None
     sent: float

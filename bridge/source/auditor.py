@@ -190,7 +190,7 @@ class Auditor:
         try:
             if summary.finished is None or run not in self._table.status:
                 there = await self._client.get_run(mission_id, run)
-                self._table.status[run] = there.status
+                self._table.status[run] = there.status or ""
                 summary = replace(summary, mission_id=mission_id, finished=finished(there))
             items = await self._list(mission_id, run)
         except InvalidId:

@@ -43,9 +43,10 @@ def locate(low: Micros, largest: int, total: int) -> Reading[int]:
         total = (yield Ask(1, largest)).total
     if low == BEGINNING:
         return total
-    above, below = 0, -(-total // largest) + 1
-    while below - above > 1:
-        page = (above + below) // 2
+    # Without a total the page below is found by ever longer steps.
+    above, below = 0, -(-total // largest) + 1 if total else 0
+    while not below or below - above > 1:
+        page = (above + below) // 2 if below else 2 * above + 1
         window = yield Ask(page, largest)
         newer = sum(1 for item in window.items if item.at >= low)
         if window.items and newer == len(window.items):
@@ -88,24 +89,34 @@ class _Climb:
         items onto that next page, so the window is placed to hold few items and much room.
         Raises NoLinks.
         """
-        start = max(0, total - self.largest // 4)
+        few = self.largest // 4
+        start = max(0, total - few)
+        filled, empty = 0, 0
         while True:
             window = yield from self._read(sweep.window_from(start, self.largest))
             behind = window.ask.offset + window.ask.size
+            # The total is a hint: where it lies, or is not known, the end is found by ever longer
+            # steps down, and by halving what is between them.
+            told = 0 if 0 < empty <= window.total else window.total
             if len(window.items) == window.ask.size:
-                # The total is a hint: where it lies, the end is found by ever longer steps.
-                self._step = 0 if window.total > behind else max(self.largest, 2 * self._step)
-                start = max(window.total, behind + self._step)
+                filled = behind
+                if behind < empty:
+                    start = max(behind, (behind + empty) // 2 - few)
+                    continue
+                empty = 0
+                self._step = 0 if told > behind else max(self.largest, 2 * self._step)
+                start = max(told, behind + self._step)
             elif not (yield from sweep.is_end(window)):
-                start = max(window.total, window.end)
+                start = max(told, window.end)
             elif window.items or not window.ask.offset:
                 self._step = 0
                 self.links.append(Link.of(window, "end"))
                 self.end = window.oldest if window.items else None
                 return window, len(window.items)
             else:
-                end = min(window.total, window.ask.offset)
-                start = max(0, end - self.largest // 4)
+                empty = window.ask.offset
+                half = (filled + empty) // 2
+                start = max(0, min(half, empty - few) if told < half else min(told, empty) - few)
 
     def linked(self, offset: int) -> Reading[tuple[Window, int]]:
         """Read a window that shows an item older than `low`, or the proven end.

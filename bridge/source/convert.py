@@ -26,29 +26,46 @@ def items(
     and it must keep its place. Where no row has one, all take `otherwise`.
     """
     times = [_time(row) for row in rows]
-    known = next((time for time in times if time is not None), None)
-    if known is None:
-        if rows and len(rows) == ask.size:
-            return None
-        known = otherwise
+    heights = _heights(times, ask, otherwise)
+    if heights is None:
+        return None
     placed: list[Item] = []
-    for row, time in zip(rows, times, strict=True):
-        known = known if time is None else time
+    for row, time, height in zip(rows, times, heights, strict=True):
         run_id = row.run_id if isinstance(row, Event) else ""
         is_dated = time is not None
-        placed.append(Item(known, _digest(row), run_id, row, checksum(row), ask, is_dated))
+        placed.append(Item(height, _digest(row), run_id, row, checksum(row), ask, is_dated))
     return tuple(placed)
 
 
-def runs(rows: Sequence[Run], ask: Ask, otherwise: Micros) -> tuple[Item, ...] | None:
-    """Return the rows of a page of runs as items, in time by their `started_at`."""
-    times = [moment(row.started_at) for row in rows]
-    if rows and len(rows) == ask.size and not any(times):
+def runs(rows: Sequence[Run | Malformed], ask: Ask, otherwise: Micros) -> tuple[Item, ...] | None:
+    """Return the rows of a page of runs as items, in time by their `started_at`; None as above."""
+    times = [moment(row.started_at) if isinstance(row, Run) else None for row in rows]
+    heights = _heights(times, ask, otherwise)
+    if heights is None:
         return None
-    return tuple(
-        Item(otherwise if at is None else at, digest(row.run_id, ""), row.run_id, row, ask=ask)
-        for row, at in zip(rows, times, strict=True)
-    )
+    placed: list[Item] = []
+    for row, time, height in zip(rows, times, heights, strict=True):
+        run_id = row.run_id if isinstance(row, Run) else ""
+        name = digest(run_id, "") if isinstance(row, Run) else _digest_of_text(row)
+        placed.append(Item(height, name, run_id, row, ask=ask, is_dated=time is not None))
+    return tuple(placed)
+
+
+def _heights(times: Sequence[Micros | None], ask: Ask, otherwise: Micros) -> list[Micros] | None:
+    """Return where rows stand in time; None where a full page has no time at all.
+
+    One without a time takes that of the row before it, the first ones that of the next.
+    """
+    known = next((time for time in times if time is not None), None)
+    if known is None:
+        if times and len(times) == ask.size:
+            return None
+        known = otherwise
+    heights: list[Micros] = []
+    for time in times:
+        known = known if time is None else time
+        heights.append(known)
+    return heights
 
 
 def checksum(row: Event | Malformed) -> int:
@@ -104,7 +121,9 @@ def _timestamp(raw: Any) -> str:
 
 
 def _digest(row: Event | Malformed) -> bytes:
-    if isinstance(row, Event):
-        return digest(row.run_id, row.event_id)
+    return digest(row.run_id, row.event_id) if isinstance(row, Event) else _digest_of_text(row)
+
+
+def _digest_of_text(row: Malformed) -> bytes:
     text = jsontext.dumps(row.raw).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=16).digest()

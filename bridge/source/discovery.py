@@ -150,9 +150,9 @@ class RunTable:
             if ended is not None and ended < state.position.counted_from:
                 return
             known = RunSummary()
-        self.status[name] = sys.intern(run.status)
+        self.status[name] = sys.intern(run.status or "")
         # Interned, as few missions have all the runs.
-        mission_id = sys.intern(run.mission_id)
+        mission_id = known.mission_id if run.mission_id is None else sys.intern(run.mission_id)
         summary = replace(known, mission_id=mission_id, finished=ended or known.finished)
         if summary != state.runs.get(name):
             changed[name] = summary

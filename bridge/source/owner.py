@@ -19,6 +19,7 @@ from bridge.config import Settings, SourceSettings
 from bridge.errors import (
     AccessError,
     Again,
+    ApiError,
     ApiRejected,
     Fenced,
     KafkaAway,
@@ -39,7 +40,7 @@ from bridge.source.poller import Poller
 from bridge.source.publish import Layout, Publisher
 from bridge.source.published import published
 from bridge.source.sweep import BEGINNING
-from bridge.source.takeover import Desk
+from bridge.source.takeover import Desk, organization
 
 STEP_TIMEOUT: Final = 45.0
 """Seconds for one step with Kafka; less than the transaction time-out of 60."""
@@ -49,6 +50,9 @@ LONGEST_WAIT: Final = 30.0
 
 LONGEST_WAIT_FOR_KAFKA: Final = 5.0
 """... while Kafka is: to try costs nobody anything, and the lease waits as well."""
+
+ACCOUNT_TRIES: Final = 5
+"""Failures in a row after which a source goes to work without knowing whose key it has."""
 
 DRAIN_SECONDS: Final = 10.0
 """Seconds for a transaction to end, and for the answer to a request, once asked to stop."""
@@ -212,19 +216,25 @@ class Source:
             await writer.close()
 
     async def _account(self, stop: asyncio.Event) -> str | None:
-        """Return the organization that the key belongs to, where the API shows it."""
+        """Return the organization that the key belongs to, where the API shows it.
+
+        A list of runs that is refused or goes on failing does not show it, and holds nothing back.
+        """
         while await self._gate.wait_open(stop):
             try:
-                page = await self._client.list_recent_runs(page=1, size=1)
+                return await organization(self._client)
             except AccessError as error:
                 if await self._gate.lets_in(error):
                     break  # the key works, and may not see the runs
             except ApiRejected:
                 break
-            else:
-                extras = (run.model_extra or {} for run in page.items)
-                found = next((extra.get("organization_id") for extra in extras), None)
-                return found if isinstance(found, str) else None
+            except RateLimited:
+                raise
+            except ApiError as error:
+                if self._failures < ACCOUNT_TRIES:
+                    raise
+                telemetry.dependency_away("api", str(error), of=f"the account of {self._part}")
+                break
         return None
 
     def _assemble(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
-from bridge.errors import ApiError
+from bridge.errors import ApiError, ApiRejected
+from bridge.missions.client import LARGEST_PAGE
 from bridge.missions.models import Page
 from bridge.source import climb, rising, sweep
 from bridge.source.fixed_pages import over_fixed_pages
@@ -62,6 +63,7 @@ class Reader:
         server: ServerClock,
         may_go_on: Callable[[], bool],
     ) -> None:
+        self._asked = page_size
         self._limit = page_size
         self._slow = timeout / 2
         self._clock = clock
@@ -169,14 +171,16 @@ class Reader:
 
     async def _read(self, listing: ApiList, ask: Ask) -> Window:
         """Request one window."""
-        self.requests += 1
         try:
-            page = await listing.fetch(ask.page, ask.size)
+            page = await self._fetch(listing, ask.page, ask.size)
         except ApiError as error:
             if error.too_much:
                 self._shrink()
             raise
-        self._look_at_size(ask, page)
+        except ApiRejected as error:
+            self._forget(error)
+            raise
+        await self._look_at_size(listing, ask, page)
         self._look_at_speed(page)
         date = self._clock.now() if page.date is None else page.date
         server_time = self.server.observe(date, page.sent, page.took)
@@ -196,18 +200,43 @@ class Reader:
         if ask.offset and not any(item.is_dated for item in items):
             self.strays.update((item.digest, item) for item in items)
             items = ()
-        await self._look_at_order(listing, ask, items, page.total_results)
-        return Window(ask, items, server_time, page.total_results)
+        total = page.total_results or 0
+        await self._look_at_order(listing, ask, items, total)
+        return Window(ask, items, server_time, total)
 
-    def _look_at_size(self, ask: Ask, page: Page[Any]) -> None:
-        if page.size == ask.size:
-            return
-        if page.size < ask.size:
-            self._limit = self.largest = page.size
-            raise Otherwise(f"the API answers with pages of {page.size} instead of {ask.size}")
-        self._limit = self.largest = page.size
-        self._fixed = True
-        raise Otherwise(f"the API answers with pages of {page.size}, whatever size it is asked for")
+    async def _fetch(self, listing: ApiList, page: int, size: int) -> Page[Any]:
+        """Request a page, never with a larger size than was set, whatever the server's own is."""
+        self.requests += 1
+        return await listing.fetch(page, min(size, self._asked))
+
+    async def _look_at_size(self, listing: ApiList, ask: Ask, page: Page[Any]) -> None:
+        """Take note of the size of the server's pages, as far as its rows bear it out.
+
+        A size that is just the number of rows may be that of the last page: it counts if more
+        rows follow.
+        """
+        rows, said = len(page.items), page.size
+        if rows > ask.size:
+            self._fixed = True
+            size = rows if said is None or said > LARGEST_PAGE else said
+            self._learn(size, f"pages of {size}, whatever size it is asked for")
+        elif said is not None and 0 < rows <= said < ask.size:
+            goes_on = rows < said or (page.total_results or 0) > ask.offset + rows
+            if goes_on or (await self._fetch(listing, ask.page + 1, ask.size)).items:
+                self._learn(said, f"pages of {said} instead of {ask.size}")
+
+    def _learn(self, size: int, how: str) -> NoReturn:
+        self._limit = self.largest = size
+        raise Otherwise(f"the API answers with {how}")
+
+    def _forget(self, error: ApiRejected) -> None:
+        """Go back to what was set where the API refuses a request made by what was learned."""
+        learned = self._fixed or self.rising or self._limit != self._asked
+        if learned and error.status in (400, 422):
+            self._limit = self.largest = self._asked
+            self._fixed = self._sure = self.rising = False
+            self._quick = 0
+            raise Otherwise(f"the API refuses what it took before ({error})") from error
 
     def _look_at_speed(self, page: Page[Any]) -> None:
         if page.took > self._slow:
@@ -239,8 +268,7 @@ class Reader:
                 self._turn(rising=not self.rising)
         elif not self._sure and items and not ask.offset and total > len(items):
             last = Ask(-(-total // ask.size), ask.size)
-            self.requests += 1
-            page = await listing.fetch(last.page, last.size)
+            page = await self._fetch(listing, last.page, last.size)
             others = listing.items(page.items, last, items[0].at) or items
             newer = min(item.at for item in others) > max(item.at for item in items)
             older = max(item.at for item in others) < min(item.at for item in items)

@@ -20,6 +20,8 @@ from bridge.errors import InvalidRecord, StateError
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import Received, read_partition
 from bridge.kafka.producer import Writer
+from bridge.missions.client import MissionsClient
+from bridge.missions.models import Run
 from bridge.source import checkpoint_records as state
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.publish import Layout, Publisher
@@ -39,6 +41,17 @@ DECODED_AT_ONCE: Final = 1000
 def feed_of(base_url: str, source: str) -> str:
     """Return the identity of a feed under a source's name: a checkpoint must be of it."""
     return digest(base_url, source).hex()
+
+
+async def organization(client: MissionsClient) -> str | None:
+    """Return the organization that the key belongs to, as its runs show it; None: they do not.
+
+    Raises what the API client raises.
+    """
+    page = await client.list_recent_runs(page=1, size=1)
+    extras = (run.model_extra or {} for run in page.items if isinstance(run, Run))
+    found = (extra.get("organization_id") for extra in extras)
+    return next((one for one in found if isinstance(one, str) and one), None)
 
 
 @dataclass(frozen=True, slots=True)

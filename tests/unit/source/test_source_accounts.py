@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
+import stamina
 from source_bench import LAYOUT, SETTINGS, STATE, Bench
 from source_owners import Own, assert_exact, published, until
 
@@ -42,6 +44,29 @@ async def test_a_second_source_for_one_account_is_refused(own: Own, partitions: 
     ):
         await asyncio.wait_for(second.work, 10)
     assert len(bench.topics.events()) == 20
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(401, json={"errors": [{"code": "10009", "title": "No"}]}),
+        httpx.Response(403, json={"errors": [{"code": "10010", "title": "No"}]}),
+        httpx.Response(503),
+        httpx.Response(200, json={"data": [{"run_id": None}], "meta": {}}),
+        httpx.Response(200, json={"data": [{"run_id": "r", "organization_id": 7}], "meta": {}}),
+    ],
+    ids=["401", "403", "503", "no run", "no organization"],
+)
+async def test_a_list_of_runs_that_shows_no_account_holds_no_event_back(
+    own: Own, answer: httpx.Response
+) -> None:
+    bench = Bench(events=20)
+    bench.api.script = lambda request: answer if request.url.path.endswith("/runs") else None
+    with stamina.set_testing(True, attempts=1):
+        owner = own(bench)
+        await until(lambda: len(bench.topics.events()) == 20 and not owner.health.reasons, owner)
+    await owner.end()
+    assert_exact(bench)
 
 
 async def test_sources_of_several_accounts_share_the_topics(own: Own) -> None:
