@@ -127,7 +127,7 @@ def test_there_is_no_import_cycle() -> None:
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) <= 360
+    assert len(text.splitlines()) <= 450
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
             length = node.end_lineno - node.lineno
