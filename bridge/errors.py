@@ -160,6 +160,39 @@ class InvalidRecord(Never):
         self.reason = reason
 
 
+class Undecodable(bytes):
+    """Bytes in the place of a record's value that could not be read; decoding them raises `error`.
+
+    Of a value that is too large they are the first; `length` is then its own length, and `sha256`
+    the digest of the whole in hex, None where not all of it could be read.
+    """
+
+    reason: str
+    message: str
+    length: int | None
+    sha256: str | None
+
+    def __new__(
+        cls,
+        data: bytes,
+        reason: str,
+        message: str,
+        *,
+        length: int | None = None,
+        sha256: str | None = None,
+    ) -> Undecodable:
+        """Make it of what could be read, and why that is all."""
+        self = super().__new__(cls, data)
+        self.reason, self.message = reason, message
+        self.length, self.sha256 = length, sha256
+        return self
+
+    @property
+    def error(self) -> InvalidRecord:
+        """Why it could not be read."""
+        return InvalidRecord(self.reason, self.message)
+
+
 class Stop(BridgeError):
     """What runs now must end."""
 

@@ -180,6 +180,11 @@ command_seconds = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300),
     registry=METRICS,
 )
+overtaken = Counter(
+    "bridge_commands_overtaken",
+    "Times that a command was decided anew because another owner had gone on with it.",
+    registry=METRICS,
+)
 commands_in_doubt = Gauge(
     "bridge_commands_in_doubt",
     "Commands whose request had no clear answer and whose effect is looked for.",

@@ -222,6 +222,12 @@ def command_finished(verb: str, status: str, seconds: float) -> None:
     _log.debug("command_finished", verb=verb, status=status, seconds=round(seconds, 3))
 
 
+def command_overtaken(partition: int, offset: int) -> None:
+    """Count a command that is decided anew because another owner had gone on with it."""
+    metrics.overtaken.inc()
+    _log.debug("command_overtaken", partition=partition, offset=offset)
+
+
 def commands_in_doubt(count: int) -> None:
     """Show how many commands' effects are looked for."""
     metrics.commands_in_doubt.set(count)

@@ -9,7 +9,7 @@ from fastavro import schemaless_reader
 
 from bridge.avro.registry import Registry
 from bridge.avro.schema import Schema, admit
-from bridge.errors import InvalidRecord
+from bridge.errors import InvalidRecord, Undecodable
 
 
 class Decoder:
@@ -24,6 +24,8 @@ class Decoder:
 
         Raises InvalidRecord if it cannot be decoded, RegistryAway.
         """
+        if isinstance(data, Undecodable):
+            raise data.error
         if len(data) < 5 or data[0] != 0:
             raise InvalidRecord("wrong_magic", "not in the wire format of Avro")
         schema = await self._schema(int.from_bytes(data[1:5], "big"))

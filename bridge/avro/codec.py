@@ -12,11 +12,12 @@ from io import BytesIO
 from typing import Any, Final
 
 from fastavro import schemaless_reader, schemaless_writer
+from fastavro.validation import validate
 
 from bridge.avro.registry import Registry
 from bridge.avro.schema import NAMESPACE, Schema, admit, load_schemas, sole_branches
 from bridge.clock import Clock
-from bridge.errors import ConfigError, InvalidRecord, RegistryAway
+from bridge.errors import ConfigError, InvalidRecord, RegistryAway, Undecodable
 
 __all__ = ["NAMESPACE", "Codec", "Schema", "load_schemas"]
 
@@ -147,6 +148,8 @@ class Codec:
         truncated, unknown_schema (the registry has no such id), foreign_schema (it is not one of
         this subject, or not one to decode with), trailing_bytes, undecodable.
         """
+        if isinstance(data, Undecodable):
+            raise data.error
         if data is None:
             raise InvalidRecord("null_value", f"a null value where {subject} has none")
         if len(data) > MAX_BYTES:
@@ -261,6 +264,9 @@ def _read(data: bytes, writer: _Writer) -> dict[str, Any]:
         raise InvalidRecord("trailing_bytes", f"{extra} bytes after the value")
     for name, branch in writer.sole.items():
         value[name] = (branch, value[name])
+    # fastavro matches named types by name alone: a fixed of four bytes for a record, and others.
+    if writer.ours is not None and not validate(value, writer.ours, raise_errors=False):
+        raise InvalidRecord("undecodable", "its schema gives values that ours cannot have")
     return value  # type: ignore[no-any-return]
 
 

@@ -62,6 +62,11 @@ def dead_letter(
     )
 
 
+def readable(name: str) -> str:
+    """Return a header's name with the bytes that are no UTF-8 written as escapes."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()

@@ -179,7 +179,8 @@ def replay(
     limit: Annotated[int | None, typer.Option(min=1, help="Put back so many at most.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be put back.")] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Also those that failed again after a replay.")
+        bool,
+        typer.Option("--again", help="Also those that failed, or must fail, again."),
     ] = False,
     config: Config = None,
     as_json: Json = False,
@@ -187,8 +188,8 @@ def replay(
     """Put commands back on their topic, byte for byte, and print where; exit 1 if any was left out.
 
     Nothing is remembered: who replays a letter twice writes its command twice, and the command_id
-    makes the second a DUPLICATE. A stub is never put back, and one that failed again after a replay
-    only with --again.
+    makes the second a DUPLICATE. A stub, and what must fail again (JSON, too many bytes), is never
+    put back; what failed again after a replay, or does unless schemas changed, only with --again.
     """
     if side is Side.EVENTS:
         raise typer.BadParameter(

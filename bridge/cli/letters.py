@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import typer
 
+from bridge.avro.headers import readable
 from bridge.clock import Micros, utc
+from bridge.commands.intake import LARGEST_COMMAND
 from bridge.kafka.consumer import Received
 from bridge.kafka.partition import Partitioner, murmur2
 from bridge.kafka.producer import Record
@@ -20,6 +22,16 @@ REPLAYS: Final = "bridge_dlq_replays"
 """Header of a command that was put back: how often. Its next dead letter still has it."""
 
 REPLAYS_AT_MOST: Final = 1
+
+_FAILS_AGAIN: Final = {
+    "null_value": "a null value is no command",
+    "wrong_magic": "it is no Avro in the wire format",
+    "bad_header": "its header names were no UTF-8, and are escaped here",
+    "unreadable": "it is no record of Kafka, but bytes of its batch",
+}
+"""By reason: why a record fails whatever schemas the registry has."""
+
+_UNLESS_SCHEMAS_CHANGED: Final = frozenset({"truncated", "trailing_bytes", "undecodable"})
 
 _CONNECT: Final = "__connect.errors."
 _OURS: Final = (_CONNECT, "bridge_")
@@ -122,7 +134,9 @@ class Letter:
         """The headers that the record had before it became a letter."""
         # What any client may write: aiokafka's types do not say that a header can be null.
         pairs: tuple[tuple[str, bytes | None], ...] = tuple(self.record.headers)
-        return tuple((name, raw or b"") for name, raw in pairs if not name.startswith(_OURS))
+        return tuple(
+            (readable(name), raw or b"") for name, raw in pairs if not name.startswith(_OURS)
+        )
 
 
 def _event_stub_length(value: bytes | None) -> int | None:
@@ -162,8 +176,22 @@ def refusal(letter: Letter, commands: str, partitions: int, *, again: bool) -> s
         return f"it is not from {commands}, but {origin or 'does not say where from'}"
     if origin.partition >= partitions:
         return f"{commands} has {partitions} partitions, it was on {origin.partition}"
-    if letter.replays >= REPLAYS_AT_MOST and not again:
+    return _fails_again(letter, again=again)
+
+
+def _fails_again(letter: Letter, *, again: bool) -> str | None:
+    """Say why the bridge would only bury a letter once more."""
+    why = _FAILS_AGAIN.get(letter.reason)
+    if letter.reason == "too_large" and len(letter.record.value or b"") > LARGEST_COMMAND:
+        why = f"a command has {LARGEST_COMMAND} bytes at most"
+    if why is not None:
+        return f"it must fail again: {why}; its producer must send the command anew"
+    if again:
+        return None
+    if letter.replays >= REPLAYS_AT_MOST:
         return "it failed again although it was put back: find out why, then --again"
+    if letter.reason in _UNLESS_SCHEMAS_CHANGED:
+        return "it fails again unless its schema id meant something else then: if so, --again"
     return None
 
 

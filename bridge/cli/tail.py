@@ -14,6 +14,7 @@ import typer
 from aiokafka import TopicPartition
 
 from bridge.avro.any_schema import Decoder
+from bridge.avro.headers import readable
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock, utc
 from bridge.config import Settings
@@ -173,7 +174,7 @@ def _word(name: str, item: Any) -> str:
 def _headers(record: Received) -> dict[str, str | None]:
     # What any client may write: aiokafka's types do not say that a header can be null.
     pairs: Sequence[tuple[str, bytes | None]] = record.headers
-    return {name: None if content is None else _text(content) for name, content in pairs}
+    return {readable(name): None if content is None else _text(content) for name, content in pairs}
 
 
 def _text(data: bytes) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 
 from bridge import telemetry
 from bridge.clock import SECOND
-from bridge.commands import judgement, model, policy
+from bridge.commands import intake, judgement, model, policy
 from bridge.commands.brake import broken
 from bridge.commands.execution import Execution
 from bridge.commands.journal import Journal
@@ -23,9 +23,9 @@ from bridge.commands.model import (
     Verb,
 )
 from bridge.commands.queue import Overtaken
-from bridge.commands.records import LARGEST_COMMAND
 from bridge.commands.shared import Shared
 from bridge.errors import InvalidRecord, RegistryAway
+from bridge.kafka.producer import Record
 
 _UNREADABLE = "the command's record, kept in the ledger, cannot be decoded any more"
 _NO_ACCOUNT = "the source that its account names is gone from the settings, so nobody can look"
@@ -52,27 +52,36 @@ class Handler:
         `begun` is what an earlier owner left of it in the ledger; its record may be gone.
         """
         while not (self._stop.is_set() or self._journal.position.covers(received.offset)):
-            # Overtaken: the ledger was read anew, another owner had gone on with this command.
-            with suppress(Overtaken):
-                if begun is None and not await self._shared.brakes.unbroken(self._stop):
+            try:
+                if not await self._turn(received, begun):
                     return
-                try:
-                    command = await self._decode(received)
-                except InvalidRecord as error:
-                    if begun is None:
-                        await self._bury(received, error)
-                        continue
-                    await self._give_up(begun, received, error)
-                except RegistryAway:
-                    return  # only once `stop` is set
-                else:
-                    self._shared.breaker.count(dead=False)
-                    await self._act(command, received)
+            except Overtaken:
+                # The ledger was read anew, and another owner had gone on with this command. That
+                # is rare. Were it not, this loop alone would keep everything else from its turn.
+                telemetry.command_overtaken(received.partition, received.offset)
+                await self._shared.clock.sleep(0)
 
-    async def _decode(self, received: Received) -> Command:
-        if received.size > LARGEST_COMMAND:
-            what = f"{received.size} bytes with key and headers, the limit is {LARGEST_COMMAND}"
-            raise InvalidRecord("too_large", what)
+    async def _turn(self, received: Received, begun: Entry | None) -> bool:
+        """Try once to take a record to its end; False if only another owner can."""
+        if begun is None and not await self._shared.brakes.unbroken(self._stop):
+            return False
+        try:
+            command = await self._decode(received)
+        except InvalidRecord as error:
+            if begun is None:
+                await self._bury(received, error)
+            else:
+                await self._give_up(begun, received, error)
+        except RegistryAway:
+            return False  # only once `stop` is set
+        else:
+            self._shared.breaker.count(dead=False)
+            await self._act(command, received)
+        return True
+
+    async def _decode(self, received: Received, *, checked: bool = True) -> Command:
+        if checked:
+            intake.check(received)
         subject = f"{self._journal.records.commands}-value"
         value = await self._shared.decoder.decode(
             subject, received.value, self._stop, arrived=received.arrived
@@ -152,15 +161,36 @@ class Handler:
 
     async def _bury(self, received: Received, error: InvalidRecord) -> None:
         """Make a dead letter; the one that trips the breaker sets it in the same transaction."""
+        refused = await self._refused(received, error)
         shared, now = self._shared, self._shared.clock.now()
         if shared.brakes.breaker is not None:
             return
-        outputs = [self._journal.records.dead_letter(received, error, now)]
+        outputs = [self._journal.records.dead_letter(received, error, now), *refused]
         if (reason := shared.breaker.count(dead=True)) is not None:
             brake = broken(reason, now)
             shared.brakes.put(brake)
             outputs.append(self._journal.records.brake(brake))
         await self._journal.write(None, outputs, completes=received.offset)
+        shared.results[Status.REJECTED.value] += bool(refused)
         telemetry.dead_letter(
             "commands", error.reason, partition=received.partition, offset=received.offset
         )
+
+    async def _refused(self, received: Received, error: InvalidRecord) -> tuple[Record, ...]:
+        """Return the result for the sender of a dead letter that shows which command it was."""
+        entry = await self._sender(received, error)
+        if entry is None:
+            return ()
+        problem = intake.refusal(error, as_json=error.reason != "too_large")
+        outcome = Outcome(Status.REJECTED, self._shared.clock.now(), problem)
+        known = self._live.get(entry.command_id) or self._journal.known(entry.command_id)
+        reply = await self._shared.replies.route(received)
+        return self._journal.records.tell(entry, outcome, received, reply, final=known is None)
+
+    async def _sender(self, received: Received, error: InvalidRecord) -> Entry | None:
+        if error.reason != "too_large":
+            return intake.written_as_json(received)
+        try:
+            return intake.decoded(await self._decode(received, checked=False), received)
+        except (InvalidRecord, RegistryAway):
+            return None

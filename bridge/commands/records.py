@@ -17,13 +17,9 @@ from bridge.commands.model import Entry, Outcome, Received
 from bridge.commands.position import Position
 from bridge.commands.replies import ERROR_HEADER, Reply
 from bridge.config import Settings
-from bridge.errors import InvalidRecord
+from bridge.errors import InvalidRecord, Undecodable
 from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import Record
-
-LARGEST_COMMAND = 384 * 1024
-"""Bytes of a command's key, value and headers. Its intent and its result, which repeat parts of
-it, then fit what brokers accept for a record (1 MB unless told otherwise)."""
 
 RESULT_ID = "bridge_result_id"
 """Header of a result and of its copy: the same result may be copied more than once."""
@@ -133,8 +129,8 @@ class Records:
     def dead_letter(self, received: Received, error: InvalidRecord, now: Micros) -> Record:
         """Return the dead letter of a record: its bytes as they came, and why.
 
-        One that is too large to carry becomes a stub: the value's first 4 kB, with its length and
-        SHA-256 in headers, and the key only if it is short.
+        One that is too large to carry becomes a stub: the value's first 4 kB, with its length and,
+        where all of it could be read, its SHA-256 in headers, and the key only if it is short.
         """
         why = headers.dead_letter(
             stage="VALUE_CONVERTER",
@@ -144,15 +140,12 @@ class Records:
             partition=received.partition,
             offset=received.offset,
         )
-        key, value, own = received.key, received.value, received.headers
-        if received.size > _LARGEST_LETTER:
-            whole = value or b""
+        key, value = received.key, received.value
+        own = tuple((headers.readable(name), content) for name, content in received.headers)
+        if received.size > _LARGEST_LETTER or _is_cut(value):
             key = key if len(key or b"") <= _STUB else None
-            value = whole[:_STUB]
-            own = (
-                ("bridge_stub_length", str(len(whole)).encode()),
-                ("bridge_stub_sha256", hashlib.sha256(whole).hexdigest().encode()),
-            )
+            own = _stub_headers(value or b"")
+            value = (value or b"")[:_STUB]
         partition = self._by_key(self.letters, received.key)
         return Record(self.letters, partition, key, value, (*own, *why))
 
@@ -162,6 +155,22 @@ class Records:
 
     def _by_key(self, topic: str, key: bytes | None) -> int:
         return 0 if key is None else murmur2(key, self.counts[topic])
+
+
+def _is_cut(value: bytes | None) -> bool:
+    return isinstance(value, Undecodable) and value.length is not None
+
+
+def _stub_headers(value: bytes) -> headers.Headers:
+    """Return what a stub says of the whole value."""
+    if isinstance(value, Undecodable) and value.length is not None:
+        length, digest = value.length, value.sha256
+    else:
+        length, digest = len(value), hashlib.sha256(value).hexdigest()
+    told = [("bridge_stub_length", str(length).encode())]
+    if digest is not None:
+        told.append(("bridge_stub_sha256", digest.encode()))
+    return tuple(told)
 
 
 def _without_copy(result: Record, why: str) -> Record:

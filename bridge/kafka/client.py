@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import aiokafka.client
+import aiokafka.consumer.fetcher
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -21,6 +22,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from bridge.config import KafkaSettings
 from bridge.errors import Again, BridgeError, ClockOff, ConfigError, Fenced, KafkaAway, StateError
+from bridge.kafka.batches import Batches
 from bridge.kafka.security import connection_options
 from bridge.telemetry import log
 
@@ -34,6 +36,9 @@ REQUEST_TIMEOUT = 15.0
 CLOSE_TIMEOUT = 5.0
 """Seconds for an object to stop by itself before what it left running is cancelled."""
 
+MOST_RECORDS = 500
+"""Records that one call returns at most; what else was fetched waits, still compressed."""
+
 _log = log(__name__)
 
 # Asking for a topic by its name makes the brokers create it, unless the request says not to.
@@ -41,6 +46,9 @@ _log = log(__name__)
 aiokafka.client.MetadataRequest = partial(  # type: ignore[attr-defined,assignment]
     MetadataRequest, allow_auto_topic_creation=False
 )
+
+# Its own reader of fetched bytes raises in the middle of a fetch, and expands without bound.
+aiokafka.consumer.fetcher.MemoryRecords = Batches  # type: ignore[attr-defined,assignment]
 
 _TOOK_OVER = "another producer with this transactional id took over"
 _NO_TOPIC = "there is no such topic; `mission-bridge topics apply` creates it"
@@ -178,6 +186,7 @@ class KafkaClient:
             auto_offset_reset="none",
             enable_auto_commit=False,
             isolation_level="read_committed" if committed else "read_uncommitted",
+            max_poll_records=MOST_RECORDS,
             session_timeout_ms=round(session * 1000),
             heartbeat_interval_ms=round(session * 1000 / 3),
             partition_assignment_strategy=(assignor,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from bridge.avro.headers import readable
 from bridge.kafka.consumer import Received
 from bridge.source.segment import digest
 
@@ -25,7 +26,11 @@ def headers_of(record: Received) -> dict[str, str]:
     """Return the headers as text, null ones left out; of one that repeats the last counts."""
     # What any client may write: aiokafka's types do not say that a header can be null.
     pairs: Mapping[str, bytes | None] = dict(record.headers)
-    return {name: raw.decode(errors="replace") for name, raw in pairs.items() if raw is not None}
+    return {
+        readable(name): raw.decode(errors="replace")
+        for name, raw in pairs.items()
+        if raw is not None
+    }
 
 
 def digest_of(record: Received, headers: Mapping[str, str]) -> bytes | None:

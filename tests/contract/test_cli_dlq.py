@@ -179,7 +179,7 @@ def register(on: Stage, schema: str) -> int:
 
 
 def test_what_fails_again_is_not_put_back_a_second_time(on: Stage, bridge: Bridge) -> None:
-    bury(on, bridge, Sent(b"k", JUNK))
+    bury(on, bridge, late_command(on, "never registered")[0])
     done = dlq(on, "replay", "--json")
     (line,) = done.lines
     assert (done.code, line["left_out"], line["dry_run"]) == (0, None, False)
@@ -194,6 +194,16 @@ def test_what_fails_again_is_not_put_back_a_second_time(on: Stage, bridge: Bridg
     wait_for(lambda: len(letters(on)) == 6)
     replays = [dict(letter.headers).get(REPLAYS) for letter in letters(on)]
     assert replays == [None, b"1", b"1", b"1", b"2", b"2"]
+
+
+def test_what_must_fail_again_is_left_out(on: Stage, bridge: Bridge) -> None:
+    bury(on, bridge, Sent(b"k", b'{"command_id":"c1","type":"start_run"}'))
+    (refused,) = commands.results(on)
+    assert (refused["command_id"], refused["status"]) == ("c1", "REJECTED")
+    assert refused["error"]["code"] == "not_avro"
+    done = dlq(on, "replay", "--dry-run", "--again")
+    assert (done.code, "0 would be put back, 1 left out" in done.out) == (1, True)
+    assert "left out: it must fail again: it is no Avro in the wire format" in done.out
 
 
 def test_a_stub_is_shown_as_one_and_left_out(on: Stage, bridge: Bridge) -> None:

@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from aiokafka import TopicPartition
 from support.brokers import Broker
 from support.kafka import create_topics, list_topics, wait_until
+from support.raw_kafka import Raw, batch, produce
 
 from bridge.clock import Clock
-from bridge.errors import KafkaAway, StateError
+from bridge.errors import KafkaAway, StateError, Undecodable
 from bridge.kafka.client import KafkaClient, end_producer
 from bridge.kafka.consumer import Membership, Received, read_partition
 from bridge.kafka.producer import Record, Writer
+from bridge.kafka.tail import follow
+from bridge.kafka.topic_reader import open_topic
 
 CLOCK = Clock()
 Write = Callable[..., Awaitable[None]]
@@ -53,6 +56,56 @@ async def test_a_partition_is_read_from_its_start_until_the_claim_is_seen(
         kafka_client, topic, 0, until=lambda record: record.value == b"claim", timeout=20
     )
     assert await values_of(reading) == ["1", "2", "claim"]
+
+
+async def test_what_client_libraries_do_not_decode_is_shown_to_every_reader(
+    kafka: Broker, kafka_client: KafkaClient, topic: str
+) -> None:
+    named = Raw(b"k", b"2", ((b"\xff\xfe", b"x"),))
+    now = CLOCK.now() // 1000
+    odd = batch([Raw(b"k", b"1"), named, Raw(None, None)], time=now)
+    bomb = batch([Raw(b"k", bytes(700 * 2**20))], "zstd", time=now)
+    assert len(bomb) < 100_000
+    for data in (odd, bomb, batch([Raw(b"k", b"5")], "gzip", time=now)):
+        await asyncio.to_thread(produce, kafka.address, topic, 0, data)
+
+    def check(records: list[Received]) -> None:
+        assert [record.offset for record in records] == [0, 1, 2, 3, 4]
+        one, named, empty, stub, last = records
+        assert (one.value, named.value, empty.value, last.value) == (b"1", b"2", None, b"5")
+        assert named.headers == (("\udcff\udcfe", b"x"),)
+        assert isinstance(stub.value, Undecodable)
+        assert (stub.key, stub.value.length, len(stub.value)) == (b"k", 700 * 2**20, 4096)
+
+    reading = read_partition(kafka_client, topic, 0, until=None, timeout=20)
+    check([record async for record in reading])
+    seen: list[Received] = []
+    async with aclosing(follow(kafka_client, topic, 0, clock=CLOCK)) as tails:
+        async for tail in tails:
+            seen += tail.records
+            if tail.whole:
+                break
+    check(seen)
+    async with open_topic(kafka_client, topic) as reader:
+        reader.seek(await reader.starts())
+        found: list[Received] = []
+        while len(found) < 5:
+            found += await reader.poll(0.5)
+        check(found)
+    member = Membership(kafka_client, group=f"{topic}.group", topics=[topic], clock=CLOCK)
+    await member.start()
+    try:
+        taken: list[Received] = []
+        at = TopicPartition(topic, 0)
+        while at not in member.assigned:
+            await member.poll(0.1)
+        member.seek(at, 0)
+        member.resume([at])
+        while len(taken) < 5:
+            taken += await member.poll(0.2)
+        check(taken)
+    finally:
+        await member.close()
 
 
 async def test_without_a_claim_a_partition_is_read_to_the_end_it_had_at_the_beginning(

@@ -15,8 +15,12 @@ from confluent_kafka.schema_registry import (
 )
 from support import commands
 from support.brokers import Broker
+from support.command_line import invoke
 from support.kafka import Seen, Sent, read_topic, write_topic
-from support.stage import Stage, stage
+from support.raw_kafka import Raw, batch, produce
+from support.stage import Stage, stage, wait_for
+
+from bridge.clock import Clock
 
 HEADERS = (("correlation_id", b"\xff\xfe\0"), ("anything", b""))
 MANY = tuple((f"header-{number}", b"") for number in range(10_000))
@@ -172,3 +176,32 @@ def test_each_ends_as_one_dead_letter_and_the_next_command_is_carried_out(
         assert bridge.stop() == 0
         assert len(scene.effects()) == len(hostile) + 1
         assert len(read_topic(scene.broker, letters)) == len(hostile)
+
+
+def test_batches_that_client_libraries_do_not_read_stop_nothing(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path, events=20) as scene:
+        topic, letters = f"{scene.prefix}.commands", f"{scene.prefix}.commands.dlq"
+        key = scene.events()[0]["mission_id"].encode()
+        value, last = commands.to_bytes(scene, [commands.start(key.decode()) for _ in range(2)])
+        bridge = scene.run().ready()
+        now = Clock().now() // 1000
+        odd = batch([Raw(key, value, ((b"\xff\xfe", b"x"),))], time=now)
+        bomb = batch([Raw(key, bytes(700 * 2**20))], "zstd", time=now)
+        for data in (odd, bomb):
+            produce(scene.broker, topic, 0, data)
+        write_topic(scene.broker, topic, [Sent(key, last)])
+        (result,) = wait_for(lambda: commands.results(scene))
+        assert result["status"] == "SUCCEEDED"
+        named, stub = read_topic(scene.broker, letters)
+        told = [dict(letter.headers) for letter in (named, stub)]
+        assert [each["bridge_error_class"] for each in told] == [b"bad_header", b"too_large"]
+        assert (named.key, named.value, told[0]["\\xff\\xfe"]) == (key, value, b"x")
+        assert (stub.key, stub.value) == (key, bytes(4096))
+        assert told[1]["bridge_stub_length"] == str(700 * 2**20).encode()
+        assert bridge.peak_memory < MOST_MEMORY
+        shown = invoke("tail", "commands", "--from", "earliest", "--no-follow", env=scene.env())
+        assert (shown.code, len(shown.out.splitlines())) == (0, 3)
+        assert "\\xff\\xfe" in invoke("dlq", "show", "0:0", env=scene.env()).out
+        assert bridge.stop() == 0

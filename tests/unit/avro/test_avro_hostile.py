@@ -100,6 +100,39 @@ async def test_a_bomb_is_refused_unread(bench: Bench, bomb: str) -> None:
     assert await bench.refused(await bench.register(schema) + data) == "foreign_schema"
 
 
+def start_run(namespace: str) -> dict[str, Any]:
+    fields = [{"name": "input", "type": ["null", "string"]}]
+    return {"type": "record", "name": "StartRun", "namespace": namespace, "fields": fields}
+
+
+FIXED = {"type": "fixed", "name": "StartRun", "size": 4}
+STEPS = {"type": "array", "items": {"type": "fixed", "name": "NewStep", "size": 4}}
+SHAPES = {
+    "fixed": (FIXED, b"abcd"),
+    "fixed in a union": ([FIXED, start_run("b")], b"\0abcd"),
+    "the same name twice": ([start_run("a"), start_run("b")], b"\2\0"),
+    "inside a list": (
+        {"type": "record", "name": "AddSteps", "fields": [{"name": "steps", "type": STEPS}]},
+        b"\2abcd\0",
+    ),
+    "null": (["null", start_run("missionbridge.v1")], b"\0"),
+    "text": ("string", b"\2x"),
+    "symbol": ({"type": "enum", "name": "StartRun", "symbols": ["A"]}, b"\0"),
+    "map": ({"type": "map", "values": "string"}, b"\0"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_body_of_another_shape_is_refused(bench: Bench, shape: str) -> None:
+    body, written = SHAPES[shape]
+    schema = json.loads(subjects("missions")[COMMANDS].schema.text)
+    (field,) = (field for field in schema["fields"] if field["name"] == "body")
+    field["type"] = body
+    header = await bench.register(schema)
+    good = bench.codec.encode(COMMANDS, COMMAND | {"body": ("missionbridge.v1.CloneMission", {})})
+    assert await bench.refused(header + good[5:-1] + written) == "undecodable"
+
+
 async def test_a_length_that_lies_reserves_no_memory(bench: Bench) -> None:
     text = b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f"
     assert await bench.refused(bench.codec.encode(COMMANDS, COMMAND)[:5] + text) == "truncated"

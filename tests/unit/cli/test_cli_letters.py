@@ -19,8 +19,9 @@ from bridge.cli.letters import (
     put_back,
     refusal,
 )
+from bridge.commands.intake import LARGEST_COMMAND
 from bridge.commands.model import Received
-from bridge.commands.records import LARGEST_COMMAND, Records
+from bridge.commands.records import Records
 from bridge.errors import InvalidRecord
 from bridge.kafka.partition import Partitioner, crc32, murmur2
 from bridge.kafka.producer import Record
@@ -33,13 +34,17 @@ MILLIS = 1_769_817_600_123
 
 
 def bury(
-    value: bytes = b"{}", key: bytes | None = KEY, headers: Any = (), partition: int = 3
+    value: bytes = b"\0\0\0\0\1",
+    key: bytes | None = KEY,
+    headers: Any = (),
+    partition: int = 3,
+    reason: str = "unknown_schema",
 ) -> Record:
     """Return the letter that the bridge writes for a record of its commands."""
     records = Records(_Topics(), None, partition)  # type: ignore[arg-type]
     records.counts = {"missions.commands.dlq": 1}
     received = Received(partition, 120, key, value, headers, received_at=7)
-    return records.dead_letter(received, InvalidRecord("wrong_magic", "not Avro"), now=7)
+    return records.dead_letter(received, InvalidRecord(reason, "not Avro"), now=7)
 
 
 class _Topics:
@@ -80,7 +85,7 @@ def test_a_letter_says_what_it_is_where_it_is_from_and_why() -> None:
         "offset": 12,
         "written": MILLIS * 1000,
         "key": KEY.decode(),
-        "reason": "wrong_magic",
+        "reason": "unknown_schema",
         "message": "not Avro",
         "origin": {"topic": COMMANDS, "partition": 3, "offset": 120},
         "length": 3,
@@ -90,7 +95,7 @@ def test_a_letter_says_what_it_is_where_it_is_from_and_why() -> None:
     line = as_line(letter(value=b"abc"))
     assert line.startswith("2026-01-31T00:00:00.123Z  0:12 ")
     assert "missions.commands-3:120" in line
-    assert line.endswith("wrong_magic: not Avro")
+    assert line.endswith("unknown_schema: not Avro")
 
 
 def test_what_is_put_back_is_what_was_read_with_a_mark() -> None:
@@ -139,6 +144,23 @@ def test_what_cannot_go_back_is_refused_with_the_reason() -> None:
     assert "does not say where from" in (refusal(foreign, COMMANDS, 6, again=True) or "")
 
 
+@pytest.mark.parametrize("reason", ["null_value", "wrong_magic", "bad_header", "unreadable"])
+def test_what_must_fail_again_is_never_put_back(reason: str) -> None:
+    for again in (False, True):
+        said = refusal(letter(reason=reason), COMMANDS, 6, again=again)
+        assert "must fail again" in (said or "")
+    too_long = letter(reason="too_large", value=bytes(LARGEST_COMMAND + 1))
+    assert "393216 bytes at most" in (refusal(too_long, COMMANDS, 6, again=True) or "")
+
+
+@pytest.mark.parametrize("reason", ["truncated", "trailing_bytes", "undecodable"])
+def test_what_fails_again_as_long_as_schemas_are_as_they_were_needs_to_be_forced(
+    reason: str,
+) -> None:
+    assert "unless its schema" in (refusal(letter(reason=reason), COMMANDS, 6, again=False) or "")
+    assert refusal(letter(reason=reason), COMMANDS, 6, again=True) is None
+
+
 def test_the_largest_command_that_is_taken_can_go_there_and_back() -> None:
     record = put_back(letter(value=b"x" * LARGEST_COMMAND), COMMANDS, murmur2, 6)
     assert len(record.value or b"") == LARGEST_COMMAND
@@ -155,7 +177,7 @@ def test_letters_of_events_have_no_origin_and_are_known_as_stubs() -> None:
     ("wanted", "fits"),
     [
         (Wanted(), True),
-        (Wanted(frozenset({"wrong_magic", "truncated"})), True),
+        (Wanted(frozenset({"unknown_schema", "truncated"})), True),
         (Wanted(frozenset({"truncated"})), False),
         (Wanted(since=MILLIS * 1000), True),
         (Wanted(since=MILLIS * 1000 + 1), False),
@@ -167,7 +189,7 @@ def test_letters_of_events_have_no_origin_and_are_known_as_stubs() -> None:
         (Wanted(origin=Place(COMMANDS, 3, 121)), False),
         (Wanted(origin=Place(None, 4, None)), False),
         (Wanted(origin=Place("other", 3, None)), False),
-        (Wanted(frozenset({"wrong_magic"}), key="other"), False),
+        (Wanted(frozenset({"unknown_schema"}), key="other"), False),
     ],
 )
 def test_a_letter_is_meant_if_it_fits_all_that_is_said(wanted: Wanted, *, fits: bool) -> None:

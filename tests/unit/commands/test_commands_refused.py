@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from commands_bench import COMMANDS, LETTERS, STATE, Make, missions, start, until
+from commands_bench import COMMANDS, LETTERS, RESULTS, STATE, Make, missions, start, until
 from commands_world import MISSION
 
+from bridge.errors import Undecodable
 from bridge.kafka.partition import murmur2
 
 
@@ -129,8 +130,107 @@ async def test_a_command_too_large_to_keep_becomes_a_stub(make: Make) -> None:
     assert len(letter.value) == 4096
     assert int(headers["bridge_stub_length"]) > 1_000_000
     assert len(headers["bridge_stub_sha256"]) == 64
+    refused, result = await bench.results(2)
+    assert (refused["command_id"], refused["status"], refused["final"]) == ("c1", "REJECTED", True)
+    assert refused["error"]["code"] == "too_large"
+    assert "the limit is 393216" in refused["error"]["message"]
+    assert (result["command_id"], result["status"]) == ("c2", "SUCCEEDED")
+
+
+async def test_a_command_of_half_a_megabyte_is_told_to_its_sender(make: Make) -> None:
+    bench = await make()
+    bench.begin()
+    large = start("c1", body={"input": '{"a": "' + "x" * 500_000 + '"}'})
+    bench.send(large, headers=(("correlation_id", b"mine"),))
+    (letter,) = await bench.letters(1)
+    assert len(letter.value) > 500_000
+    (refused,) = await bench.results(1)
+    assert (refused["command_id"], refused["type"]) == ("c1", "start_run")
+    assert (refused["status"], refused["error"]["code"]) == ("REJECTED", "too_large")
+    (record,) = bench.kafka.records(RESULTS)
+    assert record.key == MISSION.encode()
+    assert dict(record.headers)["correlation_id"] == b"mine"
+    assert not bench.api.calls
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"command_id":"c1","type":"start_run"}',
+        b'  {"command_id":"c1","type":"start_run","body":{"input":[1,2]}}\n',
+        b'\0\0\0\0\x07{"command_id":"c1","type":"start_run"}',
+    ],
+)
+async def test_who_sends_json_gets_a_result_and_a_dead_letter(make: Make, value: bytes) -> None:
+    bench = await make()
+    bench.begin()
+    bench.send(value, key=MISSION.encode())
+    (letter,) = await bench.letters(1)
+    assert letter.value == value
+    (refused,) = await bench.results(1)
+    assert (refused["command_id"], refused["type"]) == ("c1", "start_run")
+    assert (refused["status"], refused["final"]) == ("REJECTED", True)
+    assert refused["error"]["code"] == "not_avro"
+    bench.send(start("c1"))
+    (_, result) = await bench.results(2)
+    assert (result["status"], result["final"]) == ("SUCCEEDED", True)
+    bench.send(value, key=MISSION.encode())
+    (*_, late) = await bench.results(3)
+    assert (late["error"]["code"], late["final"]) == ("not_avro", False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"type":"start_run"}',
+        b'{"command_id":7}',
+        b'{"command_id":"no id at all"}',
+        b'{"command_id":"\\ud800"}',
+        b'["command_id"]',
+        b"[" * 100_000,
+        b'{"command_id":"c0"' + b" " * 500_000 + b"}",
+        b"\xff{}",
+    ],
+    ids=range(8),
+)
+async def test_json_without_a_command_id_is_a_dead_letter_alone(make: Make, value: bytes) -> None:
+    bench = await make()
+    bench.begin()
+    bench.send(value, key=b"k")
+    bench.send(start("c1"))
+    await bench.letters(1)
     (result,) = await bench.results(1)
-    assert result["command_id"] == "c2"
+    assert (result["command_id"], result["status"]) == ("c1", "SUCCEEDED")
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, '{"a":' * 60_000, "9" * 300_000, "\0", "1e999999"])
+async def test_hostile_json_inside_a_command_ends_in_a_result(make: Make, text: str) -> None:
+    bench = await make()
+    bench.begin()
+    bench.send(start("c1", body={"input": text}))
+    (result,) = await bench.results(1)
+    assert (result["command_id"], result["final"]) == ("c1", True)
+
+
+async def test_what_kafkas_format_cannot_hold_is_one_dead_letter(make: Make) -> None:
+    bench = await make()
+    bench.begin()
+    good: bytes = bench.codec.encode(f"{COMMANDS}-value", start("c0"))
+    bench.send(good, key=MISSION.encode(), headers=(("\udcff\udcfe", b"1"),))
+    bench.send(Undecodable(b"bytes of a batch", "unreadable", "why"), key=None)
+    cut = Undecodable(b"first", "too_large", "why", length=700_000_000)
+    bench.send(cut, key=MISSION.encode())
+    bench.send(start("c1"))
+    named, batch, stub = await bench.letters(3)
+    told = [dict(letter.headers) for letter in (named, batch, stub)]
+    reasons = [each["bridge_error_class"] for each in told]
+    assert reasons == [b"bad_header", b"unreadable", b"too_large"]
+    assert (named.value, told[0]["\\xff\\xfe"]) == (good, b"1")
+    assert (batch.key, batch.value) == (None, b"bytes of a batch")
+    assert (stub.value, told[2]["bridge_stub_length"]) == (b"first", b"700000000")
+    assert "bridge_stub_sha256" not in told[2]
+    (result,) = await bench.results(1)
+    assert (result["command_id"], result["status"]) == ("c1", "SUCCEEDED")
 
 
 async def test_an_absent_registry_stops_what_needs_it_and_buries_nothing(make: Make) -> None:
