@@ -80,7 +80,7 @@ lock: $(VENV)/.uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -o requirements/demo.lock --extra demo pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header -o requirements/dev.lock --extra dev --extra otel pyproject.toml
+		--no-annotate --no-header -o requirements/dev.lock --extra dev pyproject.toml
 	printf "hatchling\neditables\n" | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements/build.lock -
 	echo uv | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \

@@ -107,11 +107,6 @@ class Registry:
         """Close the connections."""
         await self._http.aclose()
 
-    async def ping(self) -> None:
-        """Return if a registry answers."""
-        if not isinstance(found := self._expect(await self._ask("GET", "schemas/types")), list):
-            raise self._away(f"not a list of schema types: {str(found)[:200]!r}")
-
     async def register(self, subject: str, text: str) -> int:
         """Register a schema under a subject, or find it there, and return its id.
 

@@ -22,7 +22,6 @@ def demo(
     try:
         from bridge.dev.demo import run  # noqa: PLC0415 - needs packages that only the demo needs
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            [f"the demo needs the package {error.name}: pip install 'mission-bridge[demo]'"]
-        ) from error
+        how = "pip install '.[demo]' in the project's folder, or `make demo`"
+        raise ConfigError([f"the demo needs the package {error.name}: {how}"]) from error
     return run(seconds)

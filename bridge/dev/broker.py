@@ -55,8 +55,8 @@ def _binary() -> Path:
     package = importlib.util.find_spec("noida_db")
     if package is None or package.origin is None:
         raise DependencyAway(
-            "the embedded broker is not installed: pip install 'mission-bridge[demo]' (its package "
-            f"noida-db exists for Linux x86-64 and macOS; this is {sys.platform})"
+            "the embedded broker is not installed: pip install '.[demo]' in the project's folder "
+            f"(its package noida-db exists for Linux x86-64 and macOS; this is {sys.platform})"
         )
     binary = Path(package.origin).with_name("noida-db")
     binary.chmod(0o755)  # wheels do not keep the permission everywhere

@@ -50,8 +50,3 @@ def origin_in(headers: Mapping[str, str]) -> dict[str, str]:
     """Return how an event was found: source, batch, sweep, pass, page, size; empty if not said."""
     pairs = (pair.partition("=") for pair in headers.get(ORIGIN, "").split(";"))
     return {name: value for name, equals, value in pairs if equals}
-
-
-def is_of(source: str, headers: Mapping[str, str]) -> bool:
-    """Whether a source wrote the record. One that does not say may be of any."""
-    return origin_in(headers).get("source", source) == source

@@ -90,7 +90,6 @@ def fields(text: str) -> list[Any]:
 async def test_registering_is_done_once_and_seen_by_the_check(
     registry: Registry, topic_prefix: str
 ) -> None:
-    await registry.ping()
     ours = subjects(topic_prefix)
     problems = await check_all(registry, topic_prefix)
     assert [p for p in problems if "not registered" in p] != []

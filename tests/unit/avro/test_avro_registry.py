@@ -39,7 +39,6 @@ def refusal(code: int) -> dict[str, Any]:
 
 Call = Callable[[Registry], Awaitable[Any]]
 CALLS: dict[str, Call] = {
-    "ping": lambda r: r.ping(),
     "register": lambda r: r.register("s", TEXT),
     "lookup": lambda r: r.lookup("s", TEXT),
     "latest": lambda r: r.latest("s"),
@@ -65,7 +64,6 @@ CALLS: dict[str, Call] = {
         ("versions", 404, refusal(40401), []),
         ("by_id", 200, {"schema": TEXT}, TEXT),
         ("by_id", 404, refusal(40403), None),
-        ("ping", 200, ["AVRO"], None),
         ("compatible", 200, {"is_compatible": True}, True),
         ("compatible", 200, {"is_compatible": False, "messages": ["x"]}, False),
         ("compatible", 404, refusal(40401), True),
@@ -175,7 +173,7 @@ async def test_a_registry_that_cannot_be_reached_is_told_at_once() -> None:
     clock = HurriedClock()
     registry = Registry("http://127.0.0.1:1", clock=clock)
     with pytest.raises(RegistryAway):
-        await registry.ping()
+        await registry.latest("s")
     assert clock.waits == []
     await registry.aclose()
 
@@ -209,7 +207,7 @@ async def test_it_logs_in_and_tells_nobody(how: dict[str, Any], header: str | No
     requests: list[httpx.Request] = []
     registry = answering(401, refusal(40101), requests, **how)
     with pytest.raises(RegistryAway, match=r"http://registry:8081 refuses") as caught:
-        await registry.ping()
+        await registry.latest("s")
     assert requests[0].headers.get("authorization") == header
     assert "nary" not in str(caught.value)
     assert "nary" not in registry.url
@@ -224,11 +222,11 @@ async def test_a_registry_that_never_ends_its_answer_is_given_up() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=trickle()))
     registry = Registry("http://registry", timeout=0.05, transport=transport)
     with pytest.raises(RegistryAway, match="TimeoutError"):
-        await registry.ping()
+        await registry.latest("s")
 
 
 async def test_nobody_listens() -> None:
     registry = Registry("http://127.0.0.1:1")
     with pytest.raises(RegistryAway, match=r"http://127\.0\.0\.1:1 .*ConnectError"):
-        await registry.ping()
+        await registry.latest("s")
     await registry.aclose()
