@@ -40,6 +40,7 @@ from bridge.logs import configure_logging
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
+from bridge.ops.connections import OPTIONS
 from bridge.ops.server import ops_app
 from bridge.ops.serving import serving
 from bridge.output import say_once
@@ -150,7 +151,7 @@ class Bridge:
         host, port = self._settings.ops.host, self._settings.ops.port
         async with AsyncExitStack() as stack:
             try:
-                server = serving(ops_app(self._health, self._status), host, port)
+                server = serving(ops_app(self._health, self._status), host, port, **OPTIONS)
                 url = await stack.enter_async_context(server)
             except OSError as error:
                 where = f"cannot listen on port {port} of {host}: {error.strerror}"

@@ -52,14 +52,17 @@ def configure_logging(level: str, form: Literal["auto", "json", "console"]) -> N
     root.handlers = [handler]
     root.setLevel(level.upper())
     # One line a request and a retry loop's every turn are not news; what matters has events here.
-    for noisy in ("httpx", "httpcore", "uvicorn", "stamina"):
+    for noisy in ("httpx", "httpcore", "stamina"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of what strangers send
     # Without brokers it repeats itself ten times a second. Our own errors say what it could not do;
     # why it cannot connect (a certificate, say) stands nowhere but in its top-level logger.
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
     for part in ("cluster", "conn", "consumer", "coordinator", "producer"):
         logging.getLogger(f"aiokafka.{part}").setLevel(logging.CRITICAL)
     handler.addFilter(_Reminders("aiokafka"))
+    # Without a file to spare for a connection asyncio says so as often as the backlog is long.
+    handler.addFilter(_Reminders("asyncio", "socket.accept() out of system resource"))
 
 
 def _printable(
@@ -75,15 +78,16 @@ def _printable(
 
 
 class _Reminders(logging.Filter):
-    """Lets one line of a logger through every half a minute, and all of the others."""
+    """Lets one line of a logger that begins so through every half a minute, and all others."""
 
-    def __init__(self, logger: str) -> None:
+    def __init__(self, logger: str, beginning: str = "") -> None:
         super().__init__()
         self._logger = logger
+        self._beginning = beginning
         self._last = -REMINDER_SECONDS
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name != self._logger:
+        if record.name != self._logger or not record.getMessage().startswith(self._beginning):
             return True
         now = _CLOCK.monotonic()
         if now - self._last < REMINDER_SECONDS:

@@ -1,10 +1,13 @@
 """The bridge as a process: what its surroundings do to its streams, its signals and its port."""
 
 import os
+import resource
 import signal
+import socket
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from support.brokers import Broker
@@ -74,6 +77,23 @@ def test_events_flow_though_nobody_reads_the_streams(
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_a_flood_of_half_requests_on_the_ops_port_is_not_noticed(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path, events=EVENTS) as scene, ExitStack() as flood:
+        bridge = scene.run("--only", "events").ready()
+        resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, (128, 128))
+        where = urlsplit(bridge.ops)
+        for _ in range(300):
+            half = flood.enter_context(socket.create_connection((where.hostname, where.port)))
+            half.send(b"GET /livez HTTP/1.1\r\n")
+        scene.insert(20)
+        wait_for(lambda: bridge.published == EVENTS + 20)
+        assert not bridge.reason
+        assert bridge.stop() == 0
+        assert bridge.output.count("out of system resource") <= 1
 
 
 def test_a_hangup_drains(kafka: Broker, topic_prefix: str, tmp_path: Path) -> None:
