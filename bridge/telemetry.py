@@ -293,6 +293,11 @@ def log_lines_were_dropped(count: int) -> None:
     _log.warning("log_lines_dropped", count=count)
 
 
+def foreign_record(key: str, reason: str) -> None:
+    """Log a record of another source's checkpoint that says nothing; it is passed over."""
+    _log.warning("foreign_record", key=key, reason=reason)
+
+
 def readiness(*, ready: bool, reason: str) -> None:
     """Show readiness and log each change of it."""
     metrics.ready.set(ready)

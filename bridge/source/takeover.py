@@ -14,6 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.clock import Clock
 from bridge.errors import InvalidRecord, StateError
@@ -114,7 +115,12 @@ class Desk:
         live: Live = {}
         # Only the newest values: one that a repair has replaced need not even be decodable.
         for number, (key, value) in enumerate((await self.stored(partition, until)).items()):
-            live[key] = await self._decode(value, key)
+            try:
+                live[key] = await self._decode(value, key)
+            except StateError as error:
+                if state.concerns(self.source, key):
+                    raise
+                telemetry.foreign_record(key, str(error))
             if number % DECODED_AT_ONCE == 0:
                 self.beat()
                 await self.clock.sleep(0)
@@ -148,6 +154,8 @@ class Desk:
         return {key: value for key, value in live.items() if state.concerns(self.source, key)}
 
     async def _decode(self, value: bytes, key: str) -> dict[str, Any]:
+        if key.startswith("claim/"):
+            return {}  # it is there, whatever it holds
         try:
             return await self.codec.decode(f"{self.layout.checkpoint}-value", value)
         except InvalidRecord as error:
@@ -161,8 +169,10 @@ class Desk:
         found: dict[str, list[dict[str, Any]]] = {}
         for part in parts:
             for key, value in part.items():
+                if not key.startswith("frontier/"):
+                    continue
                 kind, body = value["body"]
-                if key.startswith("frontier/") and kind.endswith(".Frontier"):
+                if kind.endswith(".Frontier"):
                     found.setdefault(key.partition("/")[2], []).append(body)
         return found
 

@@ -300,3 +300,16 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
     with pytest.raises(StateError):
         await asyncio.wait_for(second.work, 10)
     assert len(bench.topics.events()) == 20
+
+
+@pytest.mark.parametrize(
+    "key", [b"claim/default/x", b"frontier/other", b"seg/other/1", b"\xff", None]
+)
+async def test_rubbish_that_is_not_its_own_position_keeps_no_source_from_working(
+    own: Own, key: bytes | None
+) -> None:
+    bench = Bench(events=20)
+    bench.topics.kafka.append(Record(LAYOUT.checkpoint, 0, key, b"garbage"))
+    owner = own(bench)
+    await until(published(bench, 20), owner)
+    assert_exact(bench)
