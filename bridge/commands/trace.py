@@ -53,12 +53,21 @@ class Traced:
 
     @property
     def named(self) -> Mapping[str, Any]:
-        """Its verb and ids, from whichever record tells them; ids of what it made come first."""
-        told = [fields for _, fields in reversed(self.results)]
-        told += [] if self.ledger is None else [self.ledger[1]["command"]]
-        told += [fields for _, fields in self.sent]
+        """Its verb and ids; those of what it made come first.
+
+        The ledger's entry leads. Records elsewhere count where they are of the offset that was
+        accepted: another command may have borne the id, and was refused.
+        """
+        told: list[Mapping[str, Any]] = []
+        accepted = next((one["source_offset"] for _, one in self.results if one["final"]), None)
+        if self.ledger is not None:
+            entry = self.ledger[1]
+            accepted = entry["command"]["offset"]
+            told = [entry["outcome"] or {}, entry["command"]]
+        told += [one for _, one in reversed(self.results) if one["source_offset"] == accepted]
+        told += [one for record, one in self.sent if accepted in (None, record.offset)]
         names = ("type", "mission_id", "run_id")
-        return {name: next((one[name] for one in told if one[name]), None) for name in names}
+        return {name: next((one[name] for one in told if one.get(name)), None) for name in names}
 
 
 class Tracer:
