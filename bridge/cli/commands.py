@@ -63,8 +63,9 @@ def resume(
 
     Without options it lifts brakes that cannot be read as well, having shown their keys.
     """
+    scope = _scope(verb, mission)
     settings = load(config, "kafka", "registry")
-    return asyncio.run(_resume(settings, _scope(verb, mission), as_json=as_json))
+    return asyncio.run(_resume(settings, scope, as_json=as_json))
 
 
 @group.command()
