@@ -44,7 +44,7 @@ app = typer.Typer(
     name=PROGRAM,
     help="Telnyx AI Missions to Apache Kafka and back.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # it may print locals, and among them keys
 )

@@ -11,7 +11,7 @@ import typer
 from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import Clock
 from bridge.config import Settings
-from bridge.errors import EXIT_OK
+from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.kafka import topics
 from bridge.kafka.client import KafkaClient
 
@@ -20,11 +20,11 @@ group = typer.Typer(no_args_is_help=True, help="The bridge's topics.")
 
 @group.command()
 def plan(*, config: Config = None, as_json: Json = False) -> int:
-    """Show what `apply` would do; changes nothing."""
+    """Show what `apply` would do; changes nothing. Exit 1 if there is anything to do."""
     settings = load(config, "kafka")
     changes = asyncio.run(_plan(settings))
     _tell(changes, as_json=as_json, done=False)
-    return EXIT_OK
+    return EXIT_DIFFERENCE if changes else EXIT_OK
 
 
 @group.command()

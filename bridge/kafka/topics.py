@@ -26,6 +26,13 @@ _COMPACT = {
     "segment.bytes": str(64 * 1024 * 1024),
     "segment.ms": str(60 * 60 * 1000),
 }
+# Kafka's own default, said so that what the brokers have set does not decide how long audits, and
+# senders that were away, can look back.
+_DELETE = {"retention.ms": str(7 * 24 * 60 * 60 * 1000)}
+
+_COPIES_FOR_TWO_IN_SYNC = 3
+"""With so many copies, a record counts as written once two of them have it."""
+
 _TOPIC_OVERRIDE = 1  # source of a setting made for the topic itself, in DescribeConfigs
 
 
@@ -78,7 +85,7 @@ def topic_specs(prefix: str) -> dict[str, TopicSpec]:
     """Return every topic of a bridge, by its name without the prefix."""
 
     def spec(short: str, partitions: int, cleanup: Cleanup) -> TopicSpec:
-        config = _COMPACT if cleanup == "compact" else {}
+        config = _COMPACT if cleanup == "compact" else _DELETE
         return TopicSpec(f"{prefix}.{short}", partitions, cleanup, config)
 
     return {
@@ -106,7 +113,8 @@ def decide(
         there = found.get(spec.name)
         wanted = _partitions(short, spec, specs, found)
         if there is None:
-            changes.append(Change("create", spec.name, wanted, replication_factor, spec.settings))
+            settings = {**spec.settings, **_in_sync(replication_factor)}
+            changes.append(Change("create", spec.name, wanted, replication_factor, settings))
             continue
         if short == "command-state" and there.partitions < wanted:
             changes.append(Change("grow", spec.name, wanted))
@@ -114,6 +122,12 @@ def decide(
             settings = {**there.overrides, "cleanup.policy": spec.cleanup}
             changes.append(Change("configure", spec.name, settings=settings))
     return changes
+
+
+def _in_sync(replication_factor: int) -> dict[str, str]:
+    """Return the setting that lets a write survive the loss of a broker and still go on."""
+    enough = replication_factor >= _COPIES_FOR_TWO_IN_SYNC
+    return {"min.insync.replicas": "2"} if enough else {}
 
 
 def problems(specs: Mapping[str, TopicSpec], found: Mapping[str, Found]) -> list[str]:

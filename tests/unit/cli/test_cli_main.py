@@ -23,6 +23,11 @@ def test_each_command_explains_itself(name: str) -> None:
     ended = invoke(name, "--help", env={})
     assert ended.code == 0
     assert f"mission-bridge {name}" in ended.out
+    assert invoke(name, "-h", env={}) == ended
+
+
+def test_shells_complete_commands() -> None:
+    assert "--install-completion" in invoke("--help", env={}).out
 
 
 @pytest.mark.parametrize(

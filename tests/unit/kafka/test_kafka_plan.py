@@ -30,7 +30,9 @@ def test_the_topics_are_those_of_the_contract() -> None:
         "missions.command-state": (6, "compact"),
         "missions.commands.dlq": (1, "delete"),
     }
-    assert all("retention.ms" not in spec.config for spec in SPECS.values())
+    for spec in SPECS.values():
+        week = "604800000" if spec.cleanup == "delete" else None
+        assert spec.config.get("retention.ms") == week
 
 
 def test_good_topics_need_nothing() -> None:
@@ -43,6 +45,14 @@ def test_missing_topics_are_created_with_their_settings_and_copies() -> None:
     assert [change.topic for change in changes] == [spec.name for spec in SPECS.values()]
     assert {change.replication_factor for change in changes} == {3}
     assert changes[1].settings["cleanup.policy"] == "compact"
+    assert {change.settings["min.insync.replicas"] for change in changes} == {"2"}
+    assert "retention.ms=604800000, min.insync.replicas=2" in str(changes[0])
+
+
+@pytest.mark.parametrize("copies", [-1, 1, 2])
+def test_copies_that_may_be_too_few_are_not_waited_for(copies: int) -> None:
+    changes = decide(SPECS, {}, copies)
+    assert not any("min.insync.replicas" in change.settings for change in changes)
 
 
 def test_partition_counts_are_the_users_but_the_ledger_follows_the_commands() -> None:
