@@ -27,6 +27,11 @@ class Decoder:
         """Why records wait to be decoded."""
         return self._waiting[-1] if self._waiting else None
 
+    @property
+    def waiting(self) -> int:
+        """How many records wait to be decoded."""
+        return len(self._waiting)
+
     async def decode(
         self, subject: str, data: bytes | None, stop: asyncio.Event, *, arrived: float = 0.0
     ) -> dict[str, Any]:

@@ -126,6 +126,8 @@ class Commands:
             self._steer(membership)
             for record in await membership.poll(POLL):
                 self._accept(record)
+            # Where records were fetched before, none of the above has let anything else run.
+            await self._clock.sleep(0)
         except OutOfLog as error:
             self._read_anew(membership, error.partitions)
         except KafkaAway as error:
@@ -261,17 +263,19 @@ class Commands:
 
     def _steer(self, membership: Membership) -> None:
         """Begin to read where a ledger was read, stop where too much waits, go on where it went."""
+        broken = self._shared.brakes.breaker is not None
         for at, held in self._held.items():
             partition = held.partition
+            partition.advance()
             if at not in membership.assigned or not partition.begun or held.leave_by is not None:
                 continue
             if not held.seated:
                 membership.seek(at, partition.read_from)
                 held.seated, held.paused = True, True
-            if held.paused and partition.roomy:
+            if held.paused and partition.roomy and not broken:
                 membership.resume([at])
                 held.paused = False
-            elif not held.paused and partition.crowded:
+            elif not held.paused and (partition.crowded or broken):
                 membership.pause([at])
                 held.paused = True
 

@@ -1,7 +1,8 @@
 """A partition of the commands topic in our hands: lanes by key in front of one journal.
 
 A lane is the queue of one record key: one command at a time, in the order of the topic. Lanes run
-beside each other; a slow one holds up nobody else until too much waits in all of them.
+beside each other, so many at a time; a slow one holds up nobody else until too much waits in all
+of them, and those that wait for a brake, the fuse, a look or the registry take nobody's place.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from bridge.commands.model import Entry, Received
 from bridge.commands.shared import Shared
 
 MOST_WAITING = 16_384
-MOST_WAITING_BYTES = 64 * 2**20
+MOST_WAITING_BYTES = 16 * 2**20
 """Records and bytes that may wait in the lanes; at that the partition is paused."""
+
+LANES_PER_SLOT = 4
+"""Lanes that run for each command that may be under way at a time; the others wait their turn."""
 
 Job = Received | Entry
 
@@ -36,8 +40,10 @@ class Partition:
         self._clock: Clock = shared.clock
         self._stop = stop
         self._patience = patience
+        self._shared = shared
         self._handler = Handler(shared, journal, stop)
         self._lanes: dict[bytes | None, deque[Job]] = {}
+        self._ready: deque[bytes | None] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun = False
         self._waiting = 0
@@ -135,24 +141,47 @@ class Partition:
         if lane is not None:
             lane.append(job)
             return
-        lane = self._lanes[key] = deque([job])
-        task = asyncio.create_task(self._run_lane(key, lane), name=f"commands-{self.number}-lane")
+        self._lanes[key] = deque([job])
+        if isinstance(job, Entry):
+            self._start(key)  # begun: it waits for nobody
+        else:
+            self._ready.append(key)
+            self.advance()
+
+    def advance(self) -> None:
+        """Start as many of the lanes that wait as may run."""
+        while self._ready and len(self._tasks) < self._most_lanes and not self._stop.is_set():
+            self._start(self._ready.popleft())
+
+    @property
+    def _most_lanes(self) -> int:
+        shared = self._shared
+        elsewhere = len(shared.held) + len(shared.in_doubt) + shared.decoder.waiting
+        return LANES_PER_SLOT * shared.concurrency + elsewhere
+
+    def _start(self, key: bytes | None) -> None:
+        task = asyncio.create_task(self._run_lane(key), name=f"commands-{self.number}-lane")
         self._tasks.add(task)
         task.add_done_callback(self._lane_ended)
 
-    async def _run_lane(self, key: bytes | None, lane: deque[Job]) -> None:
-        try:
-            while lane and not self._stop.is_set():
-                job = lane[0]
-                if isinstance(job, Entry):
-                    await self._handler.handle(_origin(job), begun=job)
-                else:
-                    await self._handler.handle(job)
-                    self._bytes -= job.size
-                lane.popleft()
-                self._waiting -= 1
-        finally:
-            del self._lanes[key]
+    async def _run_lane(self, key: bytes | None) -> None:
+        """Work on a lane until it is empty, or until another one has waited for a place."""
+        lane = self._lanes[key]
+        while not self._stop.is_set():
+            job = lane[0]
+            if isinstance(job, Entry):
+                await self._handler.handle(_origin(job), begun=job)
+            else:
+                await self._handler.handle(job)
+                self._bytes -= job.size
+            lane.popleft()
+            self._waiting -= 1
+            if not lane:
+                del self._lanes[key]
+                return
+            if self._ready:
+                self._ready.append(key)
+                return
 
     def _lane_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -160,6 +189,7 @@ class Partition:
             if not isinstance(error, Exception):
                 raise error
             self.journal.fail(error)
+        self.advance()
         if self._stop.is_set() and not self._tasks:
             self.journal.finish()
 

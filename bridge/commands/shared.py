@@ -50,6 +50,7 @@ class Shared:
     rules: policy.Rules
     fuse: policy.Fuse
     slots: asyncio.Semaphore
+    concurrency: int
     launches: asyncio.Semaphore
     guard: float
     settle: float
@@ -84,6 +85,7 @@ class Shared:
             rules=policy.Rules.of(commands, accounts),
             fuse=policy.Fuse(commands.max_starts_per_minute),
             slots=asyncio.Semaphore(commands.concurrency),
+            concurrency=commands.concurrency,
             launches=_launches(rate),
             guard=max(GUARD, 10 / rate),
             settle=commands.settle,

@@ -211,3 +211,35 @@ async def test_the_status_shows_where_the_partitions_are(make: Make) -> None:
     assert set(status["partitions"]) == {"0", "1"}
     assert sorted(part["position"] for part in status["partitions"].values()) == [0, 1]
     assert all(part["open"] for part in status["partitions"].values())
+
+
+async def test_only_so_many_lanes_run_and_each_gets_its_turn(make: Make) -> None:
+    bench = await make(concurrency=2, max_starts_per_minute=10_000)
+    go_on = asyncio.Event()
+
+    async def wait(operation: str, request: httpx.Request) -> httpx.Response:
+        await go_on.wait()
+        return bench.api.carry_out(operation, request)
+
+    bench.api.script = wait
+    bench.begin()
+    for number, mission in enumerate(missions(300)):
+        bench.send(start(f"c{number}", mission))
+    await until(lambda: bench.running().get("waiting") == 300)
+
+    def lanes() -> int:
+        return sum("-lane" in task.get_name() for task in asyncio.all_tasks())
+
+    assert lanes() == 2 * partition.LANES_PER_SLOT
+    go_on.set()
+    await bench.results(300)
+
+
+async def test_lanes_that_are_held_back_take_nobodys_place(make: Make) -> None:
+    bench = await make(concurrency=1, max_starts_per_minute=1)
+    bench.begin()
+    for number, mission in enumerate(missions(50)):
+        bench.send(start(f"c{number}", mission))
+    bench.send(command("log_event", "last", {"type": "custom", "summary": "x"}))
+    results = await bench.results(2)
+    assert "last" in {result["command_id"] for result in results}
