@@ -47,7 +47,7 @@ from bridge.output import say_once
 from bridge.source.owner import Source
 from bridge.source.publish import Layout
 from bridge.startup import Dependency, reach
-from bridge.supervise import CLOSE_SECONDS, Loop, supervise
+from bridge.supervise import CLOSE_SECONDS, Loop, restarted, supervise
 
 Only = Literal["events", "commands"]
 
@@ -185,18 +185,29 @@ class Bridge:
         if self._events:
             self._add_sources(codec, counts)
         if self._commands:
-            client, gate = self._client(None)
-            self._engine = Commands(
-                settings,
-                self._kafka,
-                client,
-                gate,
-                codec,
-                self._clock,
-                self._health,
-                {source.name: self._client(source) for source in settings.sources},
+            self._health.unready("commands", "starting")
+            self._workers["commands"] = restarted(
+                "commands",
+                partial(self._make_commands, codec),
+                clock=self._clock,
+                health=self._health,
             )
-            self._workers["commands"] = self._engine.run
+
+    def _make_commands(self, codec: Codec) -> Loop:
+        """Make the command side; a new one takes the place of one that failed."""
+        settings = self._settings
+        client, gate = self._client(None)
+        self._engine = Commands(
+            settings,
+            self._kafka,
+            client,
+            gate,
+            codec,
+            self._clock,
+            self._health,
+            {source.name: self._client(source) for source in settings.sources},
+        )
+        return self._engine.run
 
     def _add_sources(self, codec: Codec, counts: dict[str, int]) -> None:
         settings = self._settings

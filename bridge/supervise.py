@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+from bridge.clock import Clock
+from bridge.errors import ConfigError, DependencyAway, StateError
+from bridge.health import Health
 from bridge.telemetry import log
 
 Loop = Callable[[asyncio.Event], Awaitable[None]]
@@ -14,7 +17,46 @@ Loop = Callable[[asyncio.Event], Awaitable[None]]
 CLOSE_SECONDS: Final = 10.0
 """Seconds for a helper to end, and for any loop to close what it opened once it is cancelled."""
 
+RESTARTS: Final = 10
+"""Failures in a row, about five minutes of them, after which a side ends the process."""
+
+LONGEST_WAIT: Final = 60.0
+"""Seconds before a side is begun anew; at first one, then twice as many each time."""
+
+SOUND_AFTER: Final = 600.0
+"""Seconds of work after which a failure is the first one again."""
+
 _log = log(__name__)
+
+
+def restarted(part: str, make: Callable[[], Loop], *, clock: Clock, health: Health) -> Loop:
+    """Return a loop that makes a side anew when it fails, so that others go on meanwhile.
+
+    `part` is the side's in Health. Raises the side's failure after RESTARTS of them in a row, at
+    once where the configuration or stored state is at fault or the process is about to end.
+    """
+
+    async def run(stop: asyncio.Event) -> None:
+        failures = 0
+        while True:
+            began = clock.monotonic()
+            try:
+                await make()(stop)
+            except (ConfigError, StateError, DependencyAway):
+                raise
+            except Exception as error:
+                failures = 1 if clock.monotonic() - began >= SOUND_AFTER else failures + 1
+                if failures > RESTARTS or stop.is_set():
+                    raise
+                wait = min(2.0 ** (failures - 1), LONGEST_WAIT)
+                health.unready(part, f"failed, begins anew in {wait:g} s: {error!r}")
+                _log.exception("side_failed", side=part, failures=failures, wait=wait)
+                if await clock.sleep(wait, stop):
+                    raise
+            else:
+                return
+
+    return run
 
 
 async def supervise(
