@@ -13,6 +13,10 @@ Micros = int
 
 SECOND: Micros = 1_000_000
 
+EARLIEST: Final[Micros] = -62_135_596_800 * SECOND
+LATEST: Final[Micros] = 253_402_300_800 * SECOND - 1
+"""The first and the last moment of years 1 to 9999: what every reader of Avro can show."""
+
 T = TypeVar("T")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

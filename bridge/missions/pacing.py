@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from aiolimiter import AsyncLimiter
 
 from bridge import telemetry
-from bridge.clock import SECOND, Clock, Micros
+from bridge.clock import LATEST, SECOND, Clock, Micros
 
 SHORTEST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -20,14 +20,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_http_date(value: str) -> Micros | None:
-    """Return the time of an HTTP date, or None when it is none."""
+    """Return the time of an HTTP date; None when it is none, or lies before 1970."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:  # written as -0000; HTTP dates are UTC whatever they say
         date = date.replace(tzinfo=UTC)
-    return (date - _EPOCH) // timedelta(microseconds=1)
+    at = (date - _EPOCH) // timedelta(microseconds=1)
+    return at if 0 <= at <= LATEST else None
 
 
 def parse_retry_after(value: str, now: Micros) -> float | None:

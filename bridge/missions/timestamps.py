@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from bridge.clock import SECOND, Micros
+from bridge.clock import EARLIEST, LATEST, SECOND, Micros
 from bridge.errors import InvalidRecord
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,7 +17,8 @@ def micros(text: str) -> Micros:
     """Return an RFC 3339 timestamp as microseconds; without a zone it is taken for UTC.
 
     Digits beyond the sixth are cut off. A leap second (:60) is the beginning of the next second,
-    as a clock that repeats a second would show it. Raises InvalidRecord("bad_timestamp").
+    as a clock that repeats a second would show it. Raises InvalidRecord("bad_timestamp"), also for
+    a zone that leads out of years 1 to 9999.
     """
     try:
         moment, extra = datetime.fromisoformat(text.upper()), 0
@@ -28,7 +29,10 @@ def micros(text: str) -> Micros:
         moment, extra = _second_59(leap, text), SECOND
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1) + extra
+    at = (moment - _EPOCH) // timedelta(microseconds=1) + extra
+    if not EARLIEST <= at <= LATEST:
+        raise _bad(text)
+    return at
 
 
 def _second_59(leap: re.Match[str], text: str) -> datetime:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from bridge.clock import Micros
 from bridge.missions.models import Event
 from bridge.source.checkpoint import Batch, Checkpoint, Hole
+from bridge.source.gaps import EVER
 from bridge.source.runs import RunSummary
 from bridge.source.sweep import BEGINNING, Item, Link
 
@@ -91,13 +92,18 @@ def swept(state: Checkpoint, batch: Batch, proof: Proof) -> Finding:
 
 def gap(source: str, hole: Hole) -> Finding:
     """Say that events may be missing."""
-    return Finding(source, "gap", {"gap": {"low": hole.low, "high": hole.high}})
+    return Finding(source, "gap", {"gap": _stretch(hole)})
 
 
 def gap_closed(source: str, hole: Hole, *, found: int, runs: int, unread: int) -> Finding:
     """Say what looking for missing events in the runs' lists has found."""
     counts = {"found": found, "runs": runs, "unread": unread}
-    return Finding(source, "gap_closed", {"gap": {"low": hole.low, "high": hole.high, **counts}})
+    return Finding(source, "gap_closed", {"gap": _stretch(hole) | counts})
+
+
+def _stretch(hole: Hole) -> dict[str, Micros | None]:
+    since = None if hole.low == EVER else hole.low
+    return {"low": hole.low, "since": since, "high": hole.high}
 
 
 def mutated(item: Item) -> Finding:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from bridge.clock import Micros
+from bridge.clock import EARLIEST, Micros
 from bridge.source.runs import RunSummary, fold
 from bridge.source.segment import UNDATED, Entry, Segment, short_run
 from bridge.source.sweep import BEGINNING, Item
@@ -105,8 +105,8 @@ class Position:
         """Return the oldest time that a sweep may still read; `keep` is the lateness cap."""
         if self.climb is not None:
             height = min(self.climb.low, self.climb.began)
-            return BEGINNING if height == BEGINNING else height - keep
-        return BEGINNING if self.frontier is None else self.frontier - keep
+            return BEGINNING if height == BEGINNING else max(EARLIEST, height - keep)
+        return BEGINNING if self.frontier is None else max(EARLIEST, self.frontier - keep)
 
     def complete_until(self, lateness: Micros) -> Micros | None:
         """Return the watermark: up to it, all that the lists show is published; None: not known.

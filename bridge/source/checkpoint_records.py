@@ -18,6 +18,7 @@ from typing import Any, Final
 from bridge.clock import Micros
 from bridge.errors import StateError
 from bridge.source.checkpoint import Batch, Checkpoint, Climb, Configured, Hole, Late, Position
+from bridge.source.gaps import EVER
 from bridge.source.runs import Listing, RunSummary
 from bridge.source.segment import Segment
 from bridge.source.sweep import BEGINNING
@@ -252,7 +253,8 @@ def _position(body: dict[str, Any]) -> Position:
         audit_floor=body["audit_floor"],
         runs_until=body["runs_until"],
         worst_late=None if late is None else Late(late, body["worst_late_at"]),
-        hole=hole and Hole(hole["low"], hole["high"]),
+        # Earlier versions wrote BEGINNING as it is.
+        hole=hole and Hole(EVER if hole["low"] == BEGINNING else hole["low"], hole["high"]),
         bottom=body["bottom"],
     )
 

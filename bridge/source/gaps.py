@@ -12,12 +12,16 @@ NOISE: Final[Micros] = 2 * SECOND
 """Dates are of whole seconds: so far the server's clock may seem to be behind the frontier."""
 
 
+EVER: Final[Micros] = 0
+"""`low` of a hole in which nothing was settled before, from the beginning of the feed on."""
+
+
 def unknown_past(before: Position, swept: Swept) -> Hole | None:
     """Return the hole of a first sweep: what the feed showed no more, the runs may still show."""
     if not swept.complete:
         return before.hole
     if before.floor is None:
-        return Hole(0, None)
+        return Hole(EVER, None)
     return Hole(before.floor, None) if swept.gap else before.hole
 
 
@@ -28,7 +32,7 @@ def fallen_off(before: Position, stop: Micros, bottom: Micros | None) -> Hole | 
     """
     if bottom is not None and bottom == before.bottom:
         return None
-    return Hole(stop, bottom)
+    return Hole(EVER if stop == BEGINNING else stop, bottom)
 
 
 def out_of_reach(

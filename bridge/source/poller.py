@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from bridge import telemetry
-from bridge.clock import SECOND, Clock, Micros
+from bridge.clock import EARLIEST, SECOND, Clock, Micros
 from bridge.config import SourceSettings
 from bridge.missions.client import MissionsClient
 from bridge.source import certificate, gaps, lateness, lists, rising, sweep
@@ -316,7 +316,8 @@ class Poller:
         if self.fresh_until is not None:
             settled = min(settled, self.fresh_until)
         stop = settled - self.lateness - self._reader.server.step
-        return max(stop, position.frontier - self._configured.lateness_max, position.oldest)
+        stop = max(stop, position.frontier - self._configured.lateness_max, position.oldest)
+        return BEGINNING if stop <= EARLIEST else stop
 
     def _ahead(self, newest: Micros) -> Micros:
         """Return the frontier moved to `newest`; it never goes back."""
