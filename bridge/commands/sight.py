@@ -46,7 +46,7 @@ _EARLIER: Micros = 2 * 3_600 * SECOND
 _ABOUT: Micros = 2 * SECOND
 """How well two clocks can be compared by a Date header, which counts whole seconds."""
 
-T = TypeVar("T", bound=ApiObject)
+T = TypeVar("T", bound=ApiObject | Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,8 +348,10 @@ def _input(command: Command) -> object:
     return getattr(body, "input", None) or {}
 
 
-def _text(found: ApiObject) -> str:
+def _text(found: ApiObject | Event) -> str:
     """Return an object as the body of an answer."""
+    if isinstance(found, Event):
+        return f'{{"data":{found.text()}}}'
     return jsontext.dumps({"data": found.model_dump()})
 
 

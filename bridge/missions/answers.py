@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from bridge import telemetry
 from bridge.errors import ApiError
-from bridge.missions import jsontext
+from bridge.missions import events, jsontext, slices
+from bridge.missions.events import EventReader
 from bridge.missions.faults import foreign
 from bridge.missions.models import Answer, ApiObject, Event, Malformed, Mission, Page
 from bridge.missions.pacing import parse_http_date
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 LARGEST_COUNT: Final = 10**9
 """Totals, sizes and page numbers beyond this say nothing."""
+
+_LONGEST_META: Final = 2**16
 
 LONGEST_AGE: Final = 2**31 - 1
 """Seconds that an Age header may speak of; RFC 9111 bounds it so."""
@@ -48,7 +51,7 @@ def many(kind: type[M]) -> Callable[[Reply], tuple[M | Malformed, ...]]:
     """Accept `{"data": [{...}, ...]}`."""
 
     def accept(reply: Reply) -> tuple[M | Malformed, ...]:
-        return _rows(kind, _elements(reply, _object(reply, salvaged="data")))
+        return _rows(kind, _elements(reply, _object(reply, salvaged=True)))
 
     return accept
 
@@ -57,11 +60,37 @@ def page(kind: type[M], number: int) -> Callable[[Reply], Page[M | Malformed]]:
     """Accept page `number` of a list; elements that are none of its objects become Malformed."""
 
     def accept(reply: Reply) -> Page[M | Malformed]:
-        document = _object(reply, salvaged="data")
+        document = _object(reply, salvaged=True)
         elements = _elements(reply, document)
         return _page(reply, document, number, _rows(kind, elements))
 
     return accept
+
+
+def event_page(number: int, reader: EventReader) -> Callable[[Reply], Page[Event | Malformed]]:
+    """Accept page `number` of a list of events; elements that are no event become Malformed."""
+
+    def accept(reply: Reply) -> Page[Event | Malformed]:
+        if (read := reader.read(reply.body)) is not None:
+            items, meta = read
+            return _page(
+                reply, {"data": items, "meta": _small(reply, "meta", meta)}, number, tuple(items)
+            )
+        document = _outline(reply)
+        found, unknown = events.exact(_elements(reply, document))
+        page = _page(reply, document, number, tuple(found))
+        reader.learn(unknown)
+        return page
+
+    return accept
+
+
+def one_event(reply: Reply) -> Event:
+    """Accept `{"data": {...}}` with an event."""
+    found = events.event_of(_members(reply).get("data", b"null"))
+    if isinstance(found, Malformed):
+        raise _foreign(reply, f"data is no Event: {found.error}")
+    return found
 
 
 def cloned(reply: Reply) -> Mission | None:
@@ -84,23 +113,65 @@ def written(accept: Callable[[Reply], T]) -> Callable[[Reply], Answer[T]]:
     return lambda reply: Answer(accept(reply), reply.status, reply.body.decode())
 
 
-def _object(reply: Reply, salvaged: str | None = None) -> dict[str, Any]:
+def _object(reply: Reply, *, salvaged: bool = False) -> dict[str, Any]:
     try:
         document = jsontext.loads(reply.body)
     except ValueError as error:
-        if salvaged is None:
+        if not salvaged:
             raise _foreign(reply, f"the body is no JSON: {error}") from error
-        document = _salvage(reply, salvaged)
+        document = _salvage(reply)
     if not isinstance(document, dict):
         raise _foreign(reply, "the body is no JSON object")
     return document
 
 
-def _salvage(reply: Reply, key: str) -> dict[str, Any]:
+def _salvage(reply: Reply) -> dict[str, Any]:
+    """Read a list of which some element is no JSON: it becomes Raw and hides no others."""
+    document = _outline(reply)
+    if isinstance(document.get("data"), list):
+        document["data"] = [_value(piece) for piece in document["data"]]
+    return document
+
+
+def _value(piece: bytes) -> Any:
     try:
-        return jsontext.salvage(reply.body, key)
+        return jsontext.loads(piece)
+    except ValueError:
+        return jsontext.Raw(piece.decode(errors="surrogateescape"))
+
+
+def _outline(reply: Reply) -> dict[str, Any]:
+    """Return what a list says, with the texts of its elements under `data`."""
+    found = _members(reply)
+    document: dict[str, Any] = {
+        name: _small(reply, name, found[name]) for name in ("meta", "errors") if name in found
+    }
+    data = found.get("data")
+    if data is not None and data[:1] == b"[":
+        try:
+            document["data"] = slices.elements(data)
+        except slices.REFUSED as error:
+            raise _foreign(reply, f"data is no JSON: {error}") from error
+    elif data is not None:
+        document["data"] = _small(reply, "data", data)
+    return document
+
+
+def _members(reply: Reply) -> dict[str, bytes]:
+    try:
+        return slices.members(reply.body)
+    except slices.REFUSED as error:
+        raise _foreign(reply, f"the body is no JSON object: {error}") from error
+
+
+def _small(reply: Reply, name: str, text: bytes) -> Any:
+    """Return the value of a part that a page has once and that is never long."""
+    if len(text) > _LONGEST_META:
+        raise _foreign(reply, f"{name} has {len(text)} bytes, more than {_LONGEST_META}")
+    try:
+        return jsontext.loads(text)
     except ValueError as error:
-        raise _foreign(reply, f"the body is no JSON: {error}") from error
+        raise _foreign(reply, f"{name} is no JSON: {error}") from error
 
 
 def _elements(reply: Reply, document: dict[str, Any]) -> list[Any]:
@@ -126,10 +197,7 @@ def _rows(kind: type[M], elements: list[Any]) -> tuple[M | Malformed, ...]:
 
 
 def _row(kind: type[M], element: Any) -> M | Malformed:
-    """Return an element as an object; of all but events what cannot be read counts as absent.
-
-    An event is published as it stands or is a dead letter, which is told where it is made.
-    """
+    """Return an element as an object; what cannot be read counts as absent."""
     unfit: set[int | str] = set()
     why = "no JSON, not UTF-8, or nested too deep"
     if not isinstance(element, jsontext.Raw):
@@ -138,8 +206,6 @@ def _row(kind: type[M], element: Any) -> M | Malformed:
         except ValidationError as error:
             unfit = {part["loc"][0] for part in error.errors() if part["loc"]}
             why = _reasons(error)
-    if kind is Event:
-        return Malformed(element, why)
     row = _without(kind, element, unfit)
     telemetry.api_row_unfit(kind.__name__, "row" if row is None else "fields", why)
     return Malformed(element, why) if row is None else row

@@ -6,6 +6,7 @@ a write is for its caller to decide, who knows what a second one would do.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ import stamina
 from bridge.clock import Clock
 from bridge.errors import ApiError, RateLimited
 from bridge.missions import answers, ids
+from bridge.missions.events import EventReader
 from bridge.missions.models import (
     AddSteps,
     Agent,
@@ -46,6 +48,9 @@ Params = Mapping[str, str | int]
 
 LARGEST_PAGE = 1_000
 """The most elements that the API puts on a page."""
+
+_LONG_BODY = 2**20
+"""A body of more bytes is read beside the event loop, which goes on meanwhile."""
 
 _LONGEST_PATIENCE = 5.0
 """Seconds of a 429 that a read sits out itself; a longer wait is its caller's to plan."""
@@ -85,6 +90,7 @@ class MissionsClient:
             attempts=3, timeout=timeout, wait_initial=0.25, wait_max=2.0, wait_jitter=0.25
         ).on(_worth_repeating)
         self._check: Callable[[], None] | None = None
+        self._events = EventReader()
 
     async def __aenter__(self) -> MissionsClient:
         return self
@@ -112,7 +118,7 @@ class MissionsClient:
 
     async def probe(self) -> None:
         """Make the cheapest authorised call, once: it raises what any other call would."""
-        await self._get("probe", "/events", answers.page(Event, 1), _page_params(1, 1))
+        await self._get("probe", "/events", answers.event_page(1, self._events), _page_params(1, 1))
 
     # Missions
 
@@ -210,7 +216,8 @@ class MissionsClient:
     ) -> Page[Event | Malformed]:
         """List the recent events of all missions."""
         params = _page_params(page, size, type=type)
-        return await self._read("list_events", "/events", answers.page(Event, page), params)
+        accept = answers.event_page(page, self._events)
+        return await self._read("list_events", "/events", accept, params)
 
     async def list_run_events(
         self,
@@ -226,17 +233,18 @@ class MissionsClient:
         """List the events of a run."""
         path = ids.run_path(mission_id, run_id, "events")
         params = _page_params(page, size, type=type, step_id=step_id, agent_id=agent_id)
-        return await self._read("list_run_events", path, answers.page(Event, page), params)
+        accept = answers.event_page(page, self._events)
+        return await self._read("list_run_events", path, accept, params)
 
     async def log_event(self, mission_id: str, run_id: str, body: LogEvent) -> Answer[Event]:
         """Log an event in a run."""
         path = ids.run_path(mission_id, run_id, "events")
-        return await self._write("log_event", "POST", path, answers.one(Event), body)
+        return await self._write("log_event", "POST", path, answers.one_event, body)
 
     async def get_event(self, mission_id: str, run_id: str, event_id: str) -> Event:
         """Get an event."""
         path = ids.event_path(mission_id, run_id, event_id)
-        return await self._read("get_event", path, answers.one(Event))
+        return await self._read("get_event", path, answers.one_event)
 
     # Plans
 
@@ -306,9 +314,10 @@ class MissionsClient:
         accept: Callable[[Reply], T],
         params: Params | None = None,
     ) -> T:
-        return accept(
-            await self._wire.exchange(operation, "GET", path, params=params, check=self._check)
-        )
+        reply = await self._wire.exchange(operation, "GET", path, params=params, check=self._check)
+        if len(reply.body) > _LONG_BODY:
+            return await asyncio.to_thread(accept, reply)
+        return accept(reply)
 
     async def _write(
         self,

@@ -57,27 +57,6 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
-def salvage(data: bytes, key: str) -> dict[str, Any]:
-    """Read an object of which `loads` refused some element in the array under `key`.
-
-    Such an element becomes `Raw`, so that one bad element does not hide the others. Bytes that are
-    not UTF-8 become lone surrogates (U+DC80 to U+DCFF).
-
-    Raises:
-        ValueError: the fault lies elsewhere, or the text is not whole.
-    """
-    reader = _Reader(data.decode(errors="surrogateescape"))
-    found: dict[str, Any] = {}
-    reader.take("{")
-    while True:
-        name = reader.value()
-        reader.take(":")
-        found[str(name)] = reader.elements() if name == key else reader.value()
-        if reader.take(",}") == "}":
-            reader.finish()
-            return found
-
-
 def dumps(value: Any) -> str:
     """Return compact JSON text: order of names kept, numbers as received.
 
@@ -126,73 +105,6 @@ def _constant(text: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_float=_float, parse_int=_int, parse_constant=_constant)
-
-_SPACE = re.compile(r"[ \t\n\r]*")
-_SCALAR = re.compile(r"[^][{},\s]+")
-# A string that does not end reaches the end of the text: no position is looked at twice.
-_MARK = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[][{}]', re.DOTALL)
-
-
-class _Reader:
-    """A place in a JSON text, and the steps that `salvage` takes from there."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-
-    def take(self, expected: str) -> str:
-        """Step over one of the expected characters."""
-        self._skip_space()
-        mark = self._text[self._at : self._at + 1]
-        if not mark or mark not in expected:
-            raise ValueError(f"expected one of {expected} at character {self._at}")
-        self._at += 1
-        return mark
-
-    def value(self) -> Any:
-        """Step over a value and return it."""
-        self._skip_space()
-        try:
-            value, end = _DECODER.raw_decode(self._text, self._at)
-        except RecursionError:
-            raise ValueError(_TOO_DEEP) from None
-        _check_depth(value)
-        self._at = end
-        return value
-
-    def elements(self) -> list[Any]:
-        """Step over an array; elements that are no JSON value become `Raw`."""
-        found: list[Any] = []
-        mark = self.take("[")
-        while mark != "]":
-            try:
-                found.append(self.value())
-            except ValueError:
-                found.append(Raw(self._balanced()))
-            mark = self.take(",]")
-        return found
-
-    def finish(self) -> None:
-        """Refuse anything but white space in what is left."""
-        self._skip_space()
-        if self._at != len(self._text):
-            raise ValueError(f"more text at character {self._at}")
-
-    def _skip_space(self) -> None:
-        space = _SPACE.match(self._text, self._at)
-        self._at = space.end() if space else self._at
-
-    def _balanced(self) -> str:
-        start, depth = self._at, 0
-        if scalar := _SCALAR.match(self._text, start):
-            self._at = scalar.end()
-            return scalar.group()
-        for mark in _MARK.finditer(self._text, start):
-            depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(mark.group(), 0)
-            if depth <= 0:
-                self._at = mark.end()
-                return self._text[start : self._at]
-        raise ValueError(f"the value at character {start} does not end")
 
 
 class _HasRawError(Exception):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from bridge.clock import Micros
@@ -72,18 +73,33 @@ class ApiObject(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class Event(ApiObject):
-    """Something that happened in a run; `timestamp` is the text as received."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """Something that happened in a run; `timestamp` is the text as received.
 
-    event_id: Text
-    run_id: Text
-    type: Text
-    summary: Text
-    timestamp: Text
-    step_id: Text | None = None
-    agent_id: Text | None = None
-    idempotency_key: Text | None = None
-    payload: JsonObject | None = None
+    `payload` is JSON text as received. `extra` is the text of an object with the fields that this
+    version does not know, sorted by name. Both None: absent or null.
+    """
+
+    event_id: str
+    run_id: str
+    type: str
+    timestamp: str
+    summary: str = ""
+    step_id: str | None = None
+    agent_id: str | None = None
+    idempotency_key: str | None = None
+    payload: str | None = None
+    extra: str | None = None
+
+    def text(self) -> str:
+        """Return it as JSON text, without what is absent."""
+        fields = msgspec.structs.asdict(self)
+        shown = {name: value for name, value in fields.items() if value is not None}
+        shown.pop("extra", None)
+        if self.payload is not None:
+            shown["payload"] = jsontext.Raw(self.payload)
+        text = jsontext.dumps(shown)
+        return text if self.extra is None else f"{text[:-1]},{self.extra[1:]}"
 
 
 class Run(ApiObject):

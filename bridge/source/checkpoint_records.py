@@ -152,6 +152,7 @@ def _segments(source: str, live: Mapping[str, dict[str, Any]]) -> list[Segment]:
             body["chain"],
             value["version"],
             runs,
+            body["content"],
         )
         if str(segment.batch) != number or not segment.is_sound:
             raise StateError(misfit(source, f"segment {number} was altered"))
@@ -276,6 +277,7 @@ def _segment_value(segment: Segment) -> dict[str, Any]:
         "runs": [],
         "previous": segment.previous,
         "chain": segment.chain,
+        "content": segment.content,
     }
     return _value("Segment", fields)
 

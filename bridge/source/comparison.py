@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 
 from bridge.clock import Micros
 from bridge.errors import InvalidRecord
+from bridge.kafka.producer import RECORD_BYTES
+from bridge.missions import jsontext
 from bridge.missions.models import Event
 from bridge.source import convert
 from bridge.source.checkpoint import Fresh
@@ -41,9 +43,26 @@ Kind = Literal["missing", "doubled", "changed"]
 
 
 def checksum(fields: Mapping[str, Any]) -> int:
-    """Return a CRC-32 of what the API shows of an event, never 0."""
-    content = repr([fields[name] for name in CONTENT])
+    """Return a CRC-32 of what the API shows of an event, never 0.
+
+    How JSON texts are written does not count: older bridges wrote them anew.
+    """
+    shown = {name: fields[name] for name in CONTENT}
+    shown["payload"] = _value(shown["payload"])
+    extra = _value(shown["extra"])
+    shown["extra"] = sorted(extra.items()) if isinstance(extra, dict) else extra
+    content = jsontext.dumps(shown)
     return zlib.crc32(content.encode("utf-8", "surrogatepass")) or 1
+
+
+def _value(text: str | None) -> Any:
+    """Return the value of a JSON text; one that no record can hold is not read."""
+    if text is None or len(text) > RECORD_BYTES:
+        return text
+    try:
+        return jsontext.loads(text)
+    except ValueError:
+        return jsontext.Raw(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed, Run
 from bridge.missions.timestamps import micros, moment
 from bridge.source.checkpoint import Fresh
+from bridge.source.content import checksum
 from bridge.source.segment import digest
 from bridge.source.sweep import Ask, Item
 
@@ -68,15 +68,6 @@ def _heights(times: Sequence[Micros | None], ask: Ask, otherwise: Micros) -> lis
     return heights
 
 
-def checksum(row: Event | Malformed) -> int:
-    """Return a CRC-32 of a row's documented fields, never 0; null is the same as absent.
-
-    Fields that the API does not document may change with every answer, and say nothing then.
-    """
-    shown = row.__dict__ if isinstance(row, Event) else row.raw
-    return zlib.crc32(repr(shown).encode("utf-8", "surrogatepass")) or 1
-
-
 def record(one: Fresh, mission_id: str | None, now: Micros) -> dict[str, Any]:
     """Return the fields of a MissionEvent.
 
@@ -95,19 +86,18 @@ def record(one: Fresh, mission_id: str | None, now: Micros) -> dict[str, Any]:
         "step_id": row.step_id,
         "agent_id": row.agent_id,
         "idempotency_key": row.idempotency_key,
-        "payload": None if row.payload is None else jsontext.dumps(row.payload),
+        "payload": row.payload,
         "late": one.late,
         "ingested_at": now,
-        "extra": jsontext.dumps(row.model_extra) if row.model_extra else None,
+        "extra": row.extra,
     }
 
 
 def original(row: object) -> str:
     """Return a row's JSON text, for its dead letter."""
-    raw = row.raw if isinstance(row, Malformed) else row
-    if isinstance(raw, Event):
-        raw = raw.model_dump(exclude_unset=True)
-    return jsontext.dumps(raw)
+    if isinstance(row, Event):
+        return row.text()
+    return jsontext.dumps(row.raw if isinstance(row, Malformed) else row)
 
 
 def _time(row: Event | Malformed) -> Micros | None:

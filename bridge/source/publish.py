@@ -119,6 +119,9 @@ class Publisher:
 
     def _convert(self, one: Fresh, mission_id: str | None, now: Micros, origin: Header) -> Record:
         fields = convert.record(one, mission_id, now)
+        longest = len(fields["payload"] or "") + len(fields["extra"] or "")
+        if longest > RECORD_BYTES:  # as it is in any case, known before it is encoded
+            raise InvalidRecord("too_large", f"{longest} characters, Kafka takes {RECORD_BYTES}")
         key = fields["run_id"].encode()
         headers = cloud_event(
             id=f"{fields['run_id']}/{fields['event_id']}",

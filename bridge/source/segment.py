@@ -18,6 +18,8 @@ ENTRY: Final = struct.Struct(">16sqI")
 ENTRY_1: Final = struct.Struct(">16sq")
 """Of version 1, which had no checksum."""
 
+CONTENT: Final = 1
+"""What checksums are of: `content.checksum`. Whoever changes that function raises this number."""
 
 UNDATED: Final[Micros] = 2**62
 """Stands for the time of an event that shows none."""
@@ -55,7 +57,8 @@ class Segment:
     """The events of one transaction, packed, with what links them to the segment before.
 
     `settled` is the time below which sweeps must no longer read before it may expire. `runs` are
-    the newest timestamps of runs, in segments of version 1 only.
+    the newest timestamps of runs, in segments of version 1 only. `content` says what the checksums
+    are of: only those of CONTENT can be compared.
     """
 
     batch: int
@@ -65,21 +68,23 @@ class Segment:
     chain: bytes
     version: int
     runs: dict[str, Micros]
+    content: int
 
     @classmethod
     def pack(cls, before: bytes, batch: int, events: list[Entry], settled: Micros) -> Segment:
         """Make the segment `batch`, which follows the chain hash `before`."""
         packed = b"".join(ENTRY.pack(one.digest, one.at, one.checksum) for one in events)
-        return cls(batch, packed, settled, before, cls.link(before, batch, packed, {}), 2, {})
+        chain = cls.link(before, batch, packed, {})
+        return cls(batch, packed, settled, before, chain, 2, {}, CONTENT)
 
     def unpack(self) -> Iterator[Entry]:
-        """Yield its events."""
+        """Yield its events; a checksum that cannot be compared is not known."""
         if self.version == 1:
             for one, at in ENTRY_1.iter_unpack(self.entries):
                 yield Entry(one, at, 0)
             return
         for one, at, checksum in ENTRY.iter_unpack(self.entries):
-            yield Entry(one, at, checksum)
+            yield Entry(one, at, checksum if self.content == CONTENT else 0)
 
     @property
     def is_sound(self) -> bool:

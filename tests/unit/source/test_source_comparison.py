@@ -11,6 +11,8 @@ from aiokafka import ConsumerRecord
 from source_codec import CODEC, EVENTS, at_once
 
 from bridge.clock import Micros
+from bridge.missions import jsontext
+from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
 from bridge.source import convert
 from bridge.source.checkpoint import Fresh
@@ -24,17 +26,18 @@ NONE: Mapping[str, str] = {}
 
 
 def event(number: int, **fields: Any) -> Event:
-    return Event.model_validate(
-        {
-            "event_id": f"event-{number}",
-            "run_id": "run",
-            "type": "message",
-            "summary": "s",
-            "timestamp": f"2026-03-09T12:00:{number:02}Z",
-            "payload": {"a": 1},
-            **fields,
-        }
-    )
+    fields = {
+        "event_id": f"event-{number}",
+        "run_id": "run",
+        "type": "message",
+        "summary": "s",
+        "timestamp": f"2026-03-09T12:00:{number:02}Z",
+        "payload": {"a": 1},
+        **fields,
+    }
+    found = event_of(jsontext.dumps(fields).encode())
+    assert isinstance(found, Event)
+    return found
 
 
 def item(row: Event | Malformed) -> Item:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bridge.clock import SECOND, Micros
 from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
+from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
 from bridge.missions.timestamps import micros
 from bridge.source import convert
@@ -25,16 +26,17 @@ NOON = 1_773_057_600 * SECOND  # 2026-03-09T12:00:00Z
 
 
 def event(number: int = 1, **fields: Any) -> Event:
-    return Event.model_validate(
-        {
-            "event_id": f"event-{number}",
-            "run_id": "run-1",
-            "type": "tool_call",
-            "summary": "s",
-            "timestamp": "2026-03-09T12:00:00Z",
-            **fields,
-        }
-    )
+    fields = {
+        "event_id": f"event-{number}",
+        "run_id": "run-1",
+        "type": "tool_call",
+        "summary": "s",
+        "timestamp": "2026-03-09T12:00:00Z",
+        **fields,
+    }
+    found = event_of(jsontext.dumps(fields).encode())
+    assert isinstance(found, Event)
+    return found
 
 
 def items(rows: Sequence[Event | Malformed], otherwise: Micros) -> tuple[Item, ...]:

@@ -135,7 +135,7 @@ async def test_events_are_not_held_back_for_their_missions() -> None:
 
 MALFORMED: dict[str, dict[str, Any]] = {
     "broken JSON": {"item_text": '{"event_id": }'},
-    "no summary": {"fields": {"summary": None}},
+    "no type": {"fields": {"type": None}},
     "no time": {"fields": {"timestamp": "soon"}},
     "a number": {"item_text": "7"},
 }

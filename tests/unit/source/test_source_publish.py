@@ -14,6 +14,7 @@ from bridge.config import Settings
 from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import RECORD_BYTES, Record
 from bridge.missions import jsontext
+from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
 from bridge.source import convert
 from bridge.source.certificate import Proof
@@ -31,16 +32,17 @@ PROOF = Proof("deep", 7, NOW, BEGINNING, 900 * SECOND, links=(Link(ASK, 3, NOW, 
 
 
 def event(number: int = 1, **fields: Any) -> Event:
-    return Event.model_validate(
-        {
-            "event_id": f"event-{number}",
-            "run_id": "0b5a3b5e-7a0c-4f4e-9f57-2f1d6b1c9a11",
-            "type": "tool_call",
-            "summary": "s",
-            "timestamp": "2026-03-09T12:00:00.132341Z",
-            **fields,
-        }
-    )
+    fields = {
+        "event_id": f"event-{number}",
+        "run_id": "0b5a3b5e-7a0c-4f4e-9f57-2f1d6b1c9a11",
+        "type": "tool_call",
+        "summary": "s",
+        "timestamp": "2026-03-09T12:00:00.132341Z",
+        **fields,
+    }
+    found = event_of(jsontext.dumps(fields).encode())
+    assert isinstance(found, Event)
+    return found
 
 
 def published(*rows: Event | Malformed) -> list[Record]:
