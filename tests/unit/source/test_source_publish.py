@@ -145,7 +145,7 @@ LETTERS: dict[str, tuple[Event | Malformed, str, bytes | None]] = {
     "bad timestamp": (event(timestamp="soon"), "bad_timestamp", event().run_id.encode()),
     "a year that no header can hold": (
         event(timestamp="9999-12-31T23:59:59-14:00"),
-        "unencodable",
+        "bad_timestamp",
         event().run_id.encode(),
     ),
 }
