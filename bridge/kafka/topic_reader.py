@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from bridge.clock import Micros
 from bridge.errors import ConfigError
 from bridge.kafka.client import REQUEST_TIMEOUT, KafkaClient, bounded, end_admin, end_consumer
 from bridge.kafka.consumer import Received
@@ -37,6 +38,13 @@ class TopicReader:
         async with bounded(self._what, REQUEST_TIMEOUT):
             found: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions)
         return found
+
+    async def since(self, at: Micros) -> dict[TopicPartition, int]:
+        """Return the first offset written then or later, of the partitions that have one."""
+        wanted = dict.fromkeys(self._partitions, at // 1000)
+        async with bounded(self._what, REQUEST_TIMEOUT):
+            found = await self._consumer.offsets_for_times(wanted)
+        return {where: one.offset for where, one in found.items() if one is not None}
 
     def seek(self, offsets: Offsets) -> None:
         """Read on from these offsets."""

@@ -179,3 +179,18 @@ def test_following_ends_cleanly_when_nobody_reads_on(
     tool(on, "send", "start_run", "--mission-id", mission_of(on))
     assert following.wait(60) == 0
     assert following.stderr.read() == b""
+
+
+def test_records_are_shown_from_a_time_on_and_of_one_run(on: Stage, bridge: Bridge) -> None:
+    event = on.events()[0]
+    arguments = ("tail", "events", "--no-follow", "--json")
+    of_run = [one["event_id"] for one in on.events() if one["run_id"] == event["run_id"]]
+    told = tool(on, *arguments, "--from", "2020-01-01T00:00:00Z", "--run", event["run_id"])
+    assert sorted(line["value"]["event_id"] for line in told.lines) == sorted(of_run)
+    assert tool(on, *arguments, "--from", "2199-01-01T00:00:00Z").out == ""
+
+
+def test_an_offset_beyond_the_end_is_said_to_be(on: Stage, bridge: Bridge) -> None:
+    told = tool(on, "tail", "events", "--no-follow", "--from", "999999")
+    assert (told.code, told.out) == (0, "")
+    assert "offset 999999 is not there yet: the longest partition ends at " in told.err

@@ -37,7 +37,10 @@ def test_shells_complete_commands() -> None:
         (["topics"], "Usage: mission-bridge topics"),
         (["dance"], "mission-bridge: No such command 'dance'."),
         (["tail"], "mission-bridge tail: Missing argument"),
-        (["tail", "events", "--from", "yesterday"], "--from must be earliest, latest or an offset"),
+        (
+            ["tail", "events", "--from", "yesterday"],
+            "--from, unless earliest, latest or an offset, must be a timestamp",
+        ),
         (["tail", "events", "--limit", "0"], "mission-bridge tail: "),
         (["run", "--only", "audits"], "mission-bridge run: "),
         (["run", "--verbose"], "mission-bridge run: No such option"),

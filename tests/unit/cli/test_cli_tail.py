@@ -15,7 +15,7 @@ from bridge.avro.any_schema import Decoder
 from bridge.avro.registry import Registry
 from bridge.avro.schema import load_schemas
 from bridge.cli.commands_json import to_record
-from bridge.cli.tail import as_line, as_object, first_offsets
+from bridge.cli.tail import as_line, as_object, as_short_line, first_offsets
 from bridge.errors import InvalidRecord
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -103,7 +103,7 @@ def test_a_record_is_one_line_with_its_telling_fields_first() -> None:
     }
     assert as_line(received(b""), value, None) == (
         "2026-01-31T00:00:00.123Z  3/14        run-1                                 "
-        "message  hello  event_id=e1  timestamp=2026-01-31T00:00:00.000Z  late=False"
+        "message  hello  event_id=e1  timestamp=2026-01-31T00:00:00.000Z  late=false"
     )
 
 
@@ -145,3 +145,20 @@ def test_a_header_without_a_value_does_no_harm() -> None:
 def test_a_deletion_is_shown_as_null() -> None:
     assert as_object(received(None), None, None)["value"] is None
     assert as_line(received(None), None, None).endswith("(null)")
+
+
+def test_eighty_columns_show_what_happened() -> None:
+    run_id = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+    value = {"event_id": run_id, "run_id": run_id, "type": "message", "summary": "hello"}
+    line = as_short_line(received(b"", key=run_id.encode()), value, None)
+    assert line.startswith("01-31 00:00:00  3/14      6f9619ff  message  hello  event_id=6f9619ff")
+    assert len(line) < 80 + len("  run_id=6f9619ff")
+
+
+def test_what_is_nested_is_json_and_times_are_times() -> None:
+    at = 1_769_817_600_000_000
+    sweep = {"stop": at, "complete": True, "windows": [{"page": 1, "oldest": at}], "gap": None}
+    line = as_line(received(b""), {"kind": "sweep", "complete_until": at, "sweep": sweep}, None)
+    time = "2026-01-31T00:00:00.000Z"
+    nested = f'{{"stop":"{time}","complete":true,"windows":[{{"page":1,"oldest":"{time}"}}]}}'
+    assert line.endswith(f"  sweep  complete_until={time}  sweep={nested}")
