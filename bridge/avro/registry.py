@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from bridge.clock import Clock
 from bridge.config import RegistrySettings
 from bridge.errors import ConfigError, RegistryAway, RegistryRefused
+from bridge.http_body import Body, UnreadableBody
 
 Level = Literal["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"]
 
@@ -73,7 +74,7 @@ class Registry:
         self._clock = clock or Clock()
         headers = {
             "accept": f"{_MEDIA_TYPE}, application/json",
-            "accept-encoding": "identity",  # what was packed could unpack to any size
+            "accept-encoding": "identity",
             "content-type": _MEDIA_TYPE,
         }
         if bearer_token is not None:
@@ -188,7 +189,7 @@ class Registry:
             except _BROKEN as error:
                 if pause is None:
                     raise self._away(_named(error)) from error
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnreadableBody, TimeoutError) as error:
                 raise self._away(_named(error)) from error
             else:
                 if pause is None or response.status_code not in _IN_TROUBLE:
@@ -316,13 +317,13 @@ def _named(error: Exception) -> str:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """Read a body through the cap."""
-    text = bytearray()
+    """Read a body through the cap. Raises UnreadableBody."""
+    body = Body(response.headers.get("content-encoding", ""), _MAX_ANSWER)
     async for chunk in response.aiter_raw():
-        text += chunk
-        if len(text) > _MAX_ANSWER:
-            raise httpx.DecodingError(f"an answer of more than {_MAX_ANSWER} bytes")
-    return bytes(text)
+        body.take(chunk)
+        if body.is_full:
+            raise UnreadableBody(f"an answer of more than {_MAX_ANSWER} bytes")
+    return body.content()
 
 
 def _is_refusal(status: int, code: object) -> bool:

@@ -6,7 +6,6 @@ the question that decides what the caller does next: may the request have been c
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -14,15 +13,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from bridge.errors import AccessError, ApiError, ApiRejected, BridgeError, RateLimited
+from bridge.http_body import UnreadableBody
 from bridge.missions import jsontext
 from bridge.missions.proof import Verdict, is_own_form, meaning
 
 _LONGEST_BODY = 8_192
 """Characters of an answer's body that an exception carries."""
-
-
-class UnreadableBody(Exception):
-    """The body's encoding is unknown or broken, or the body is longer than it may be."""
 
 
 class Fault(NamedTuple):
@@ -65,7 +61,6 @@ _FAULTS: dict[type[Exception], Fault] = {
     httpx.StreamClosed: Fault("unreadable", executed=None),
     httpx.ResponseNotRead: Fault("unreadable", executed=None),
     httpx.RequestNotRead: Fault("unreadable", executed=None),
-    zlib.error: Fault("unreadable", executed=None),
     UnreadableBody: Fault("unreadable", executed=None),
 }
 

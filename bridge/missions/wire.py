@@ -10,7 +10,6 @@ import re
 import socket
 import ssl
 import struct
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
@@ -21,7 +20,8 @@ import httpx
 from bridge import __version__, telemetry
 from bridge.clock import Clock
 from bridge.errors import AccessError, ConfigError, InvalidId
-from bridge.missions.faults import FOREIGN, UnreadableBody, fault_of, refused, translated
+from bridge.http_body import Body, UnreadableBody
+from bridge.missions.faults import FOREIGN, fault_of, refused, translated
 from bridge.missions.pacing import RateBudget, asked_wait
 
 LONGEST_BODY = 64 * 2**20
@@ -194,28 +194,17 @@ class Wire:
 
 
 async def _read(response: httpx.Response) -> bytes:
-    """Return the decoded body, never holding more than one byte over its limit.
-
-    httpx decodes a chunk whole, a thousand times its size at worst, hence the own decoder.
-    """
+    """Return the decoded body; of an answer other than 2xx, what fits into its limit."""
     limit = LONGEST_BODY if response.is_success else LONGEST_ERROR
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip"):
-        raise UnreadableBody(f"content-encoding {encoding!r} was not asked for")
-    unzip = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
-    body, received = bytearray(), 0
+    body = Body(response.headers.get("content-encoding", ""), limit)
     stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment]
     async for chunk in stream:
-        received += len(chunk)
-        room = limit - len(body) + 1
-        body += unzip.decompress(chunk, room) if unzip else chunk[:room]
-        if len(body) > limit:
+        body.take(chunk)
+        if body.is_full:
             if response.is_success:
                 raise UnreadableBody(f"more than {limit} bytes")
-            return bytes(body[:limit])
-    if unzip and received and (not unzip.eof or unzip.unused_data):
-        raise UnreadableBody("the gzip body is not whole")
-    return bytes(body)
+            break
+    return body.content()
 
 
 def _before_headers(check: Callable[[], None]) -> Callable[[str, object], object]:

@@ -13,6 +13,7 @@ LAYERS: dict[str, int] = {
     "": 0,
     "errors": 0,
     "clock": 0,
+    "http_body": 0,
     "printing": 0,
     "metrics": 1,
     "telemetry": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -223,6 +224,26 @@ async def test_a_registry_that_never_ends_its_answer_is_given_up() -> None:
     registry = Registry("http://registry", timeout=0.05, transport=transport)
     with pytest.raises(RegistryAway, match="TimeoutError"):
         await registry.latest("s")
+
+
+@pytest.mark.parametrize("label", ["gzip", "x-gzip", ""])
+@pytest.mark.parametrize(("spaces", "fits"), [(10, True), (2**23, False)])
+async def test_a_registry_that_packs_unasked_is_read_within_the_cap(
+    label: str, spaces: int, *, fits: bool
+) -> None:
+    async def packed() -> Any:
+        yield gzip.compress(b'{"id": 7, "schema": "x"}' + b" " * spaces)
+
+    headers = {"content-encoding": label}
+    transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=headers, content=packed())
+    )
+    registry = Registry("http://registry", transport=transport, clock=HurriedClock())
+    if fits:
+        assert await registry.latest("s") == (7, "x")
+    else:
+        with pytest.raises(RegistryAway, match="more than 4000000 bytes"):
+            await registry.latest("s")
 
 
 async def test_nobody_listens() -> None:

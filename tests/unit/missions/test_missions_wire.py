@@ -102,6 +102,8 @@ def test_unacknowledged_bytes_end_the_connection_where_the_platform_can() -> Non
         head(None, "200 OK", "Content-Encoding: gzip") + gzip.compress(EMPTY) + b"more",
         head(None, "200 OK", "Content-Encoding: gzip") + b"no gzip at all",
         head(None, "200 OK", "Content-Encoding: br") + EMPTY,
+        head(None, "200 OK", "Content-Encoding: gzip, gzip, br") + gzip.compress(EMPTY),
+        head(None, "200 OK", "Content-Encoding: deflate") + zlib.compress(EMPTY)[:-5],
         head(len(EMPTY))[:20],
         b"",
         b"SSH-2.0-OpenSSH\r\n",
@@ -114,6 +116,8 @@ def test_unacknowledged_bytes_end_the_connection_where_the_platform_can() -> Non
         "more than gzip",
         "no gzip",
         "brotli",
+        "several",
+        "deflate cut",
         "cut headers",
         "nothing",
         "no HTTP",
@@ -131,11 +135,37 @@ async def test_a_broken_answer_is_refused_whole(answer: bytes) -> None:
             assert caught.value.executed is None
 
 
-async def test_gzip_is_understood() -> None:
+RAW = zlib.compress(EMPTY, wbits=-15)
+
+
+@pytest.mark.parametrize(
+    ("label", "body"),
+    [
+        ("gzip", gzip.compress(EMPTY)),
+        ("x-gzip", gzip.compress(EMPTY)),
+        ("GZIP, identity", gzip.compress(EMPTY)),
+        ("", gzip.compress(EMPTY)),
+        ("identity", gzip.compress(EMPTY)),
+        ("gzip", gzip.compress(EMPTY[:9]) + gzip.compress(EMPTY[9:]) + bytes(3)),
+        ("gzip", EMPTY),
+        ("", EMPTY),
+        ("utf-8", EMPTY),
+        ("deflate", zlib.compress(EMPTY)),
+        ("deflate", RAW),
+        ("deflate", EMPTY),
+        ("gzip", gzip.compress(b"\xef\xbb\xbf" + EMPTY)),
+        ("", b"\xef\xbb\xbf" + EMPTY),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 7, 1000])
+async def test_a_body_is_read_however_it_is_packed_and_labelled(
+    label: str, body: bytes, step: int
+) -> None:
     async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        body = gzip.compress(EMPTY)
-        writer.write(head(len(body), "200 OK", "Content-Encoding: gzip") + body)
-        await writer.drain()
+        writer.write(head(len(body), "200 OK", f"Content-Encoding: {label}"))
+        for begin in range(0, len(body), step):
+            writer.write(body[begin : begin + step])
+            await writer.drain()
 
     async with serving(handle) as url, client_on(None, base_url=url) as client:
         assert (await client.list_events()).items == ()
