@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration chaos-commands simulate mutants simulate-commands mutants-commands bench backfill audit-bench lock clean
+.PHONY: help demo test lint types unit integration chaos-commands flood simulate mutants simulate-commands mutants-commands bench backfill audit-bench lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -21,6 +21,7 @@ help:
 	@echo "make unit         the tests that need no broker"
 	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
 	@echo "make chaos-commands  COMMANDS=20000 of all verbs through KILLS=50, REBALANCES=20 and a bad API; POLICY=strict"
+	@echo "make flood        BAD=300000 and GOOD=200000 commands thrown at one bridge on a real Kafka: latency, memory, events"
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
 	@echo "make mutants      bugs put into the source on purpose: each must be caught by a simulated world"
 	@echo "make simulate-commands, mutants-commands  the same for the command side"
@@ -53,6 +54,11 @@ chaos-commands: POLICY = strict
 chaos-commands: $(VENV)/.dev
 	COMMANDS=$(COMMANDS) KILLS=$(KILLS) REBALANCES=$(REBALANCES) POLICY=$(POLICY) \
 		$(BIN)/pytest -q -s tests/end_to_end/test_commands_chaos.py
+
+flood: BAD = 300000
+flood: GOOD = 200000
+flood: $(VENV)/.dev
+	BAD=$(BAD) GOOD=$(GOOD) MOST_SECONDS=1 $(BIN)/pytest -q -s --timeout 3600 tests/end_to_end/test_flood.py -k real
 
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),5))
