@@ -161,7 +161,8 @@ class CommandSettings(Branch):
     )
     settle: float = setting(
         35.0,
-        "Seconds between two looks that prove that a request had no effect: it is over by then.",
+        "Seconds between two looks that prove that a request had an effect or none, or why it was"
+        " refused: it is over by then, and no copy that is read lags further behind.",
         gt=0,
     )
     concurrency: int = setting(32, "Commands carried out at the same time.", ge=1, le=1000)
