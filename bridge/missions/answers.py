@@ -77,7 +77,7 @@ def event_page(number: int, reader: EventReader) -> Callable[[Reply], Page[Event
                 reply, {"data": items, "meta": _small(reply, "meta", meta)}, number, tuple(items)
             )
         document = _outline(reply)
-        found, unknown = events.exact(_elements(reply, document))
+        found, unknown = reader.exact(_elements(reply, document))
         page = _page(reply, document, number, tuple(found))
         reader.learn(unknown)
         return page

@@ -6,11 +6,11 @@ Run by hand: python tests/bench/bench_pages.py. The figures are the best of seve
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bridge.clock import Clock
-from bridge.missions import events, jsontext, slices
-from bridge.missions.events import EventReader
+from bridge.missions import jsontext, slices
+from bridge.missions.events import EventReader, event_of
 from bridge.source.content import checksum
 
 EVENTS = 1_000
@@ -24,13 +24,12 @@ def main() -> None:
     reader = EventReader()
     read = reader.read(body)
     assert read is not None
-    texts: Sequence[bytes] = slices.elements(slices.members(body)["data"])
-    assert events.exact(texts)[0] == read[0]
+    texts = slices.elements(slices.members(body)["data"])
+    assert [event_of(text) for text in texts] == read[0]
 
     fast = _measured("fast way", lambda: reader.read(body))
-    exact = _measured(
-        "exact way", lambda: events.exact(slices.elements(slices.members(body)["data"]))
-    )
+    _measured("one by one", lambda: reader.exact(slices.elements(slices.members(body)["data"])))
+    exact = _measured("exact way", lambda: [event_of(text) for text in texts])
     tree = _measured("as objects, for comparison", lambda: jsontext.loads(body))
     _measured("checksum", lambda: [checksum(one) for one in read[0]])
     print(f"exact / fast: {exact / fast:.1f}, objects / fast: {tree / fast:.1f}")  # noqa: T201
