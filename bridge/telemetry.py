@@ -293,6 +293,11 @@ def log_lines_were_dropped(count: int) -> None:
     _log.warning("log_lines_dropped", count=count)
 
 
+def partition_waits(partition: int, reason: str) -> None:
+    """Log that a partition of commands waits, because its ledger cannot be read."""
+    _log.error("partition_waits", partition=partition, reason=reason)
+
+
 def foreign_record(key: str, reason: str) -> None:
     """Log a record of another source's checkpoint that says nothing; it is passed over."""
     _log.warning("foreign_record", key=key, reason=reason)

@@ -8,11 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
+from bridge.avro.codec import Codec
+from bridge.avro.subjects import subject_of, subjects
 from bridge.cli import one_source
-from bridge.cli.shared import Config, Json, load, say, say_json
-from bridge.clock import utc
+from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
+from bridge.clock import Clock, utc
+from bridge.commands.mending import Mended, Mender
 from bridge.config import Settings, SourceSettings
-from bridge.errors import EXIT_OK
+from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
+from bridge.kafka.client import KafkaClient
+from bridge.kafka.topic_reader import find_topic
 from bridge.source.repair import Repair
 from bridge.source.repair import repair as rebuild
 from bridge.source.sweep import BEGINNING
@@ -23,6 +28,9 @@ def repair(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")
     ] = False,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Mend the ledger of commands, not a checkpoint.")
+    ] = False,
     source: one_source.Name = None,
     config: Config = None,
     as_json: Json = False,
@@ -31,8 +39,13 @@ def repair(
 
     For a checkpoint that `run` refuses, or one that is gone. Whoever works on the source is put
     out; what the topics no longer hold is said. Afterwards `run` goes on where the source was.
+
+    With --ledger: where somebody else wrote to the ledger of commands, put back what the bridge
+    wrote last, as far as the log still has it.
     """
     settings = load(config, "kafka", "registry")
+    if ledger:
+        return asyncio.run(_mend(settings, dry=dry_run, as_json=as_json))
     chosen = one_source.chosen(settings, source)
     made = asyncio.run(_repair(settings, chosen, dry=dry_run))
     if as_json:
@@ -44,6 +57,36 @@ def repair(
             say(line)
         say("dry run: nothing was written" if dry_run else "repaired: `run` goes on from it")
     return EXIT_OK
+
+
+async def _mend(settings: Settings, *, dry: bool, as_json: bool) -> int:
+    """Mend the ledger of every partition; exit 1 if a key is left that cannot be mended."""
+    kafka, registry, mended = (
+        KafkaClient(settings.kafka),
+        open_registry(settings.registry),
+        Mended(),
+    )
+    try:
+        codec = Codec(registry)
+        prefix = settings.kafka.topic_prefix
+        subject = subject_of(prefix, "command-state")
+        await codec.prepare(subject, subjects(prefix)[subject].schema)
+        mender = Mender(settings, kafka, codec, Clock())
+        for at in await find_topic(kafka, settings.topic("command-state")):
+            await mender.mend(at.partition, mended, dry=dry)
+    finally:
+        await registry.aclose()
+    back = [{"partition": n, "key": key, "kind": kind} for (n, key), kind in mended.back.items()]
+    lost = [{"partition": n, "key": key} for n, key in mended.lost]
+    if as_json:
+        say_json({"dry_run": dry, "put_back": back, "not_mended": lost})
+    else:
+        for one in back:
+            say(f"partition {one['partition']}, key {one['key']!r}: put back: {one['kind']}")
+        for one in lost:
+            say(f"partition {one['partition']}, key {one['key']!r}: the log has no earlier record")
+        say("dry run: nothing was written" if dry else f"{len(back)} records were put back")
+    return EXIT_DIFFERENCE if lost else EXIT_OK
 
 
 async def _repair(settings: Settings, source: SourceSettings, *, dry: bool) -> Repair | None:

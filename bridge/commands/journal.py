@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 
 from aiokafka import TopicPartition
 
+from bridge import telemetry
 from bridge.clock import Clock
 from bridge.commands.copies import TOO_MANY, Copies
 from bridge.commands.decoder import Decoder
@@ -327,6 +328,7 @@ class Journal:
         if isinstance(error, TransactionLost):
             self._resets.count(error, self._clock.monotonic())
         if isinstance(error, Unreadable):
+            telemetry.partition_waits(self._partition, str(error))
             await self._clock.sleep(UNREADABLE_PAUSE, self._stop)
         else:
             await self._clock.sleep(PAUSE)

@@ -97,7 +97,7 @@ class Reader:
                 raise Unreadable(
                     f"{claim.topic}-{claim.partition} offset {record.offset} (key {key!r}) is"
                     f" no record of the ledger: {error}; only the bridge may write there. The"
-                    " partition waits, see docs/OPERATIONS.md, 'The ledger cannot be read'"
+                    " partition waits; `mission-bridge repair --ledger` puts back what was there"
                 ) from error
             if len(newest) % _DECODED_AT_ONCE == 0:
                 await self._clock.sleep(0)

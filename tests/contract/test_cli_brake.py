@@ -120,3 +120,35 @@ def test_a_brake_on_a_topic_that_is_not_there_is_refused(
         ended = invoke("commands", "pause", env=other)
         assert ended.code == 78
         assert f"there is no topic {topic_prefix}-x.command-state" in ended.err
+
+
+def test_rubbish_in_the_ledger_is_told_and_mended_while_other_partitions_go_on(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        mission = scene.insert()[0]["mission_id"]
+        bridge = scene.run(*ONLY).ready()
+        (done,) = send_starts(scene, mission, 1)
+        wait_for(lambda: scene.effect_count == 1)
+        assert bridge.stop() == 0
+        state = f"{scene.prefix}.command-state"
+        (at,) = {r.partition for r in read_topic(scene.broker, state) if r.key == done.encode()}
+        producer = Producer({"bootstrap.servers": scene.broker})
+        producer.produce(state, b"rubbish", done.encode(), partition=at)
+        producer.produce(state, b"rubbish", b"brake/\xff", partition=0)
+        assert producer.flush(30) == 0
+
+        bridge = scene.run(*ONLY)
+        wait_for(lambda: "repair --ledger" in bridge.output)
+        assert brake(scene, "status")["unreadable"] == ["brake/\udcff"]
+        shown = brake(scene, "resume")
+        assert (shown["brakes"], shown["unreadable"]) == ([], [])
+        mended = invoke("repair", "--ledger", "--json", env=scene.env())
+        assert (mended.code, mended.lines[0]["put_back"]) == (
+            0,
+            [{"partition": at, "key": done, "kind": "done"}],
+        )
+        bridge.ready()
+        send_starts(scene, mission, 1)
+        wait_for(lambda: scene.effect_count == 2)
+        assert bridge.stop() == 0

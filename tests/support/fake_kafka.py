@@ -290,6 +290,8 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.source.repair.log_bounds", _log_bounds)
     monkeypatch.setattr("bridge.commands.journal.Writer", FakeWriter)
     monkeypatch.setattr("bridge.commands.copies.Writer", FakeWriter)
+    monkeypatch.setattr("bridge.commands.mending.Writer", FakeWriter)
+    monkeypatch.setattr("bridge.commands.mending.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.engine.Membership", FakeMembership)
     monkeypatch.setattr("bridge.commands.reader.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.reader.end_consumer", _end_consumer)
