@@ -58,7 +58,7 @@ chaos-commands: $(VENV)/.dev
 flood: BAD = 300000
 flood: GOOD = 200000
 flood: $(VENV)/.dev
-	BAD=$(BAD) GOOD=$(GOOD) MOST_SECONDS=1 $(BIN)/pytest -q -s --timeout 3600 tests/end_to_end/test_flood.py -k real
+	BAD=$(BAD) GOOD=$(GOOD) MOST_SECONDS=1 MOST_MEMORY=450 $(BIN)/pytest -q -s --timeout 3600 tests/end_to_end/test_flood.py -k real
 
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),5))

@@ -17,8 +17,8 @@ from bridge.clock import Clock
 
 BAD = int(os.environ.get("BAD", "3000"))
 GOOD = int(os.environ.get("GOOD", "2000"))
-MOST_MEMORY = 300
-"""MiB."""
+MOST_MEMORY = int(os.environ.get("MOST_MEMORY", "300"))
+"""MiB; the ledger remembers each result for a week, which is part of it in `make flood`."""
 MOST_SECONDS = float(os.environ.get("MOST_SECONDS", "10"))
 """For an answer of the ops port; a busy machine alone takes some."""
 AT_ONCE = 50_000
