@@ -230,14 +230,6 @@ SCENARIOS: dict[str, Scenario] = {
         orders=16,
         lives=300.0,
     ),
-    "clock-ahead": Scenario(
-        "clocks are nine days ahead, and set right",
-        Mix(again=0.4, other=0.1),
-        chaos=Chaos(killed=0.03, doubtful=0.03, replicas=2),
-        clock_off=9.0,
-        orders=16,
-        lives=300.0,
-    ),
     "brakes": Scenario(
         "people hold commands back, and let them go",
         USERS,
