@@ -72,7 +72,9 @@ def claim_record(owner: str, at: Micros) -> dict[str, Any]:
     return _value("Claim", {"owner": owner, "at": at})
 
 
-def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Checkpoint:
+def read_back(
+    source: str, feed: str, live: Mapping[str, dict[str, Any]], account: str | None = None
+) -> Checkpoint:
     """Return the state that the newest records of one source (by key, tombstones gone) stand for.
 
     Raises StateError where they do not fit together: another feed's, a newer version's, a segment
@@ -83,7 +85,7 @@ def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Che
         if any(key.startswith("seg/") for key in live):
             raise StateError(misfit(source, "it has segments and no frontier"))
         return Checkpoint(source, feed)
-    state = read_frontier(source, feed, frontier)
+    state = read_frontier(source, feed, frontier, account)
     body = frontier["body"][1]
     segments = _segments(source, live)
     for segment in segments:
@@ -99,16 +101,23 @@ def read_back(source: str, feed: str, live: Mapping[str, dict[str, Any]]) -> Che
     return state
 
 
-def read_frontier(source: str, feed: str, value: Mapping[str, Any]) -> Checkpoint:
+def read_frontier(
+    source: str, feed: str, value: Mapping[str, Any], account: str | None = None
+) -> Checkpoint:
     """Return what a frontier record says by itself: a state without segments and runs.
+
+    The same `account` is the same feed, at whatever address; None: the API does not show it.
 
     Raises StateError for one of another feed or version, and for a record that is no frontier.
     """
     body = _body(source, "its frontier", value, "Frontier")
-    if body["feed"] != feed:
+    if body["feed"] != feed and (account is None or body["account"] != account):
         raise StateError(
-            f"the checkpoint of source {source} belongs to another feed: use another "
-            "BRIDGE_SOURCE__NAME, or another BRIDGE_KAFKA__TOPIC_PREFIX, for this one"
+            f"the checkpoint of source {source} belongs to another feed: it was written with "
+            "another TELNYX_BASE_URL, and nothing shows that the account is the same. Go back to "
+            "that address; where `run` can see the account's runs, it takes a new address of the "
+            "same account over by itself. Another BRIDGE_SOURCE__NAME, or `mission-bridge offsets "
+            "reset`, would publish everything again"
         )
     return Checkpoint(
         source,

@@ -83,7 +83,7 @@ class Desk:
         """
         claim = await self.claim(writer, publisher)
         live = await self.read(until=lambda record: record.key == claim)
-        checkpoint = state.read_back(self.source, self.feed, self._own(live))
+        checkpoint = state.read_back(self.source, self.feed, self._own(live), account)
         frontiers = await self._frontiers(live)
         self._check_partitions(checkpoint, frontiers)
         self._check_account(checkpoint, account, frontiers)
@@ -216,8 +216,7 @@ class Desk:
             )
         checkpoint.account = account
         for other, bodies in frontiers.items():
-            feed = feed_of(self.base_url, other)
-            same = [body for body in bodies if (body["account"], body["feed"]) == (account, feed)]
+            same = any(body["account"] == account for body in bodies)
             if same and other != self.source:
                 raise StateError(
                     f"source {self.source} would read organization {account}, which source {other} "

@@ -31,6 +31,44 @@ async def test_the_checkpoint_of_another_account_is_refused(own: Own) -> None:
     assert len(bench.topics.events()) == 20
 
 
+MOVED = SETTINGS.api.model_copy(update={"base_url": "https://proxy.example.test/v2"})
+
+
+async def test_the_same_account_at_a_new_address_goes_on(own: Own) -> None:
+    bench = Bench(events=20)
+    first = own(bench)
+    await until(published(bench, 20), first)
+    await first.end()
+    bench.api.insert(2)
+    moved = own(bench, api=MOVED)
+    await until(published(bench, 22), moved)
+    await moved.end()
+    assert_exact(bench)
+    assert bench.topics.state(feed_of(MOVED.base_url, "default")).published == 22
+
+
+async def test_a_second_source_for_one_account_is_refused_at_a_new_address_too(own: Own) -> None:
+    bench = Bench(events=20)
+    first = own(bench)
+    await until(published(bench, 20), first)
+    await first.end()
+    with pytest.raises(StateError, match="which source default reads already"):
+        await asyncio.wait_for(own(bench, name="other", api=MOVED).work, 10)
+    assert len(bench.topics.events()) == 20
+
+
+async def test_a_new_address_that_shows_no_account_is_refused(own: Own) -> None:
+    bench = Bench(events=20)
+    first = own(bench)
+    await until(published(bench, 20), first)
+    await first.end()
+    refusal = httpx.Response(403, json={"errors": [{"code": "10010", "title": "No"}]})
+    bench.api.script = lambda request: refusal if request.url.path.endswith("/runs") else None
+    with pytest.raises(StateError, match="nothing shows that the account is the same"):
+        await asyncio.wait_for(own(bench, api=MOVED).work, 10)
+    assert len(bench.topics.events()) == 20
+
+
 @pytest.mark.parametrize("partitions", [1, 5])
 async def test_a_second_source_for_one_account_is_refused(own: Own, partitions: int) -> None:
     """Its name may lead to another partition of the checkpoint topic."""

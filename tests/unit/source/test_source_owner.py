@@ -289,7 +289,7 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
         value = b"garbage"
         if damage == "other feed":
             state = bench.topics.state()
-            state.feed = "another"
+            state.feed = state.account = "another"
             plan = state.plan([], state.position, server_time=0, keep=0, publish=None)
             frontier = dict(records(state, plan))["frontier/default"]
             assert frontier is not None
