@@ -10,10 +10,12 @@ from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
 from bridge.source import lateness
 from bridge.source.auditor import Auditor, Published
+from bridge.source.backlog import Backlog
 from bridge.source.checkpoint import Checkpoint
 from bridge.source.discovery import RunTable
 from bridge.source.enrich import MissionIndex
 from bridge.source.poller import Poller
+from bridge.source.progress import Progress
 from bridge.source.publish import Publisher
 from bridge.source.reader import Reader
 from bridge.source.server_clock import ServerClock
@@ -61,4 +63,9 @@ def assembled(
     interval, cap = configured.audit_interval, configured.lateness_max
     table = RunTable(client, committer, reader(), index, interval, cap)
     auditor = Auditor(client, clock, committer, reader(), table, on_topic, may_go_on, interval, cap)
-    return Poller(settings, client, clock, committer, reader(), auditor, may_go_on)
+    of_feed = reader()
+    progress = Progress(settings, committer, of_feed, auditor)
+    backlog = Backlog(client, clock, progress, of_feed, auditor, index, settings.poll_interval)
+    return Poller(
+        settings, client, clock, committer, of_feed, auditor, progress, backlog, may_go_on
+    )

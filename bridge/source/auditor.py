@@ -24,7 +24,7 @@ from bridge.source.certificate import Finding, Proof
 from bridge.source.checkpoint import Hole, Position
 from bridge.source.discovery import RunTable, finished
 from bridge.source.lateness import how_late, worst
-from bridge.source.reader import Reader
+from bridge.source.reader import Between, Reader
 from bridge.source.runs import RunSummary
 from bridge.source.sweep import Found, Item
 from bridge.source.transaction import BATCH_ITEMS, Committer
@@ -37,6 +37,9 @@ FAILURES: Final = 3
 
 MUTATIONS: Final = 100
 """Changed events that are told one by one in a transaction at most; all are counted."""
+
+Poll = Callable[[], Awaitable[float]]
+"""Polls the feed; returns the monotonic time at which that is due again."""
 
 Published = Callable[[str, Micros], Awaitable[set[bytes] | None]]
 """Digests of a run's events on the topics; None if the logs no longer reach back to a time."""
@@ -99,6 +102,7 @@ class Auditor:
         self._repair: _Repair | None = None
         self._repair_at = 0.0
         self._lateness: Micros = 0
+        self._between: Between | None = None
 
     def mutations(self, items: Collection[Item]) -> list[Finding]:
         """Return a finding for each item that was published with other content; each once."""
@@ -115,13 +119,24 @@ class Auditor:
         if repair is not None:
             repair.newer = gap if repair.newer is None else repair.newer.with_gap(gap)
 
-    async def work(self, proof: Proof, until: float) -> bool:
+    async def work(self, proof: Proof, until: float, poll: Poll) -> bool:
         """Audit the runs that are due at the time of `proof`; True if more are.
 
-        Stops at the monotonic time `until`, but for the request under way. Raises what the writer
-        raises, and what the API client raises unless it is about a single run.
+        Stops at the monotonic time `until`, but for the list under way: while a long one is read,
+        `poll` is called when it is due. Raises what the writer raises, and what the API client
+        raises unless it is about a single run.
         """
         now, self._lateness = proof.server_time, proof.lateness
+        work, poll_at = _Work(proof), until
+
+        async def between() -> None:
+            nonlocal poll_at
+            if self._clock.monotonic() >= poll_at:
+                # What a poll publishes counts in the summaries of its runs: none may wait here.
+                await self._finish(work)
+                poll_at = await poll()
+
+        self._between = between
         hole = self._committer.state.position.hole
         # Dates step; how long ago the last round was, our own clock knows.
         here = self._clock.monotonic()
@@ -133,14 +148,12 @@ class Auditor:
             self._repair_at = here + self._interval / SECOND
             self._table.hurry(self._repair.waiting)
         failures = 0
-        work = _Work(proof)
         while (run := self._table.next(now)) is not None and self._clock.monotonic() < until:
             if not self._may_go_on() or failures == FAILURES:
                 break
             failures = 0 if await self._try(run, now, work) else failures + 1
             if len(work.runs) >= AT_ONCE or len(work.items) >= BATCH_ITEMS:
                 await self._finish(work)
-                work = _Work(proof)
         await self._finish(work)
         telemetry.audits_waiting(self._committer.state.source, self._table.waiting(now))
         return failures < FAILURES and self._table.next(now) is not None
@@ -148,7 +161,7 @@ class Auditor:
     async def _discover(self, proof: Proof) -> bool:
         """Look which runs there are; False if that is not known now, then audits wait."""
         try:
-            if not await self._table.discover(proof):
+            if not await self._table.discover(proof, self._between):
                 return False
         except RateLimited:
             raise
@@ -192,7 +205,14 @@ class Auditor:
                 there = await self._client.get_run(mission_id, run)
                 self._table.status[run] = there.status or ""
                 summary = replace(summary, mission_id=mission_id, finished=finished(there))
-            items = await self._list(mission_id, run)
+            before = state.runs.get(run)
+            items = await self.events_of(mission_id, run, self._between)
+            if state.runs.get(run) != before:
+                # A poll published some of it meanwhile: a list and counts of other times.
+                summary = replace(
+                    state.runs.get(run, summary), mission_id=mission_id, finished=summary.finished
+                )
+                items = await self.events_of(mission_id, run)
         except InvalidId:
             work.runs[run] = replace(summary, stage="closed")
             telemetry.run_audited(state.source, "gone")
@@ -260,7 +280,9 @@ class Auditor:
         times = [item.at for item in expired]
         return certificate.gap(source, Hole(min(times, default=0), max(times, default=None)))
 
-    async def _list(self, mission_id: str, run_id: str) -> list[Item] | None:
+    async def events_of(
+        self, mission_id: str, run_id: str, between: Between | None = None
+    ) -> list[Item] | None:
         """Read a run's own list, oldest first; None when it was interrupted."""
         items: dict[bytes, Item] = {}
 
@@ -270,7 +292,7 @@ class Auditor:
                     items[item.digest] = item
 
         listing = lists.of_run(self._client, mission_id, run_id)
-        swept = await self._reader.whole(listing, found)
+        swept = await self._reader.whole(listing, found, between=between)
         return None if swept is None else sorted(items.values(), key=lambda item: item.at)
 
     def _note_repair(self, run: str, *, found: int, read: bool) -> None:

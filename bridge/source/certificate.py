@@ -16,7 +16,7 @@ from bridge.source.gaps import EVER
 from bridge.source.runs import RunSummary
 from bridge.source.sweep import BEGINNING, Item, Link
 
-Pass = Literal["shallow", "deep", "climb", "runs"]
+PassKind = Literal["shallow", "deep", "climb", "runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Proof:
     `stop` is the time that the pass had to read down to, `lateness` the window in use.
     """
 
-    kind: Pass
+    kind: PassKind
     number: int
     server_time: Micros
     stop: Micros

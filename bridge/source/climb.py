@@ -34,10 +34,11 @@ QUIET_UNSTABLE = 8
 """... and so many where the run is listed in another order each time."""
 
 
-def locate(low: Micros, largest: int, total: int) -> Reading[int]:
-    """Return about where the items older than `low` begin; `total` is only a hint.
+def locate(low: Micros, largest: int, total: int, around: int = 0) -> Reading[int]:
+    """Return about where the items older than `low` begin.
 
-    Nothing rests on the answer being right: the climb that begins there looks for itself.
+    `total` and `around`, where they began before, are only hints, and nothing rests on the answer
+    being right: the climb that begins there looks for itself.
     """
     if not total:
         total = (yield Ask(1, largest)).total
@@ -45,24 +46,30 @@ def locate(low: Micros, largest: int, total: int) -> Reading[int]:
         return total
     # Without a total the page below is found by ever longer steps.
     above, below = 0, -(-total // largest) + 1 if total else 0
+    guess, step = around // largest + 1 if around else 0, 1
     while not below or below - above > 1:
-        page = (above + below) // 2 if below else 2 * above + 1
+        otherwise = (above + below) // 2 if below else 2 * above + 1
+        page = guess if above < guess and (guess < below or not below) else otherwise
         window = yield Ask(page, largest)
         newer = sum(1 for item in window.items if item.at >= low)
         if window.items and newer == len(window.items):
-            above = page
+            above, guess = page, page + step
         elif newer:
             return window.ask.offset + newer
         else:
-            below = page
+            below, guess = page, page - step
+        step *= 2
     return above * largest
 
 
 class _Climb:
     """The state of one climb: from the items older than `low` up to `until`."""
 
-    def __init__(self, low: Micros, began: Micros, until: Micros, largest: int) -> None:
+    def __init__(
+        self, low: Micros, began: Micros, until: Micros, largest: int, length: Callable[[], int]
+    ) -> None:
         self.low = low
+        self.length = length
         self.began = began
         self.until = max(began, until)
         self.largest = largest
@@ -151,8 +158,12 @@ class _Climb:
                 # is to be read into the window as well.
                 offset = window.ask.offset + window.ask.size + max(self._step, 0)
                 self._step = max(self.largest // 2, 2 * self._step)
-                self._below = self.largest * 3 // 4
+                self.leave_room(max(2 * self._below, self.largest // 8))
         return (yield from self._across(start))
+
+    def leave_room(self, rows: int) -> None:
+        """Place the next windows so that they reach so many rows below what is looked for."""
+        self._below = max(self._below, min(rows, self.largest * 3 // 4))
 
     def _across(self, offset: int) -> Reading[tuple[Window, int]]:
         """Link over positions that show nothing, more of them than a window holds.
@@ -291,7 +302,14 @@ def _alike(one: Sequence[Window], other: Sequence[Window]) -> bool:
 
 
 def climb(
-    low: Micros, began: Micros, largest: int, total: int, until: Micros = BEGINNING
+    low: Micros,
+    began: Micros,
+    largest: int,
+    total: int,
+    until: Micros = BEGINNING,
+    *,
+    around: int = 0,
+    length: Callable[[], int] = int,
 ) -> Reading[Swept]:
     """Read from the items older than `low` up to the newest, handing them out oldest first.
 
@@ -299,10 +317,13 @@ def climb(
     `until`, or at the top of the list: one that chased the top would never end under load. Whoever
     drives it stores the `low` of each `Found` with its items: from there a new climb goes on. A
     list that cannot be climbed is read from the top to its end.
+
+    Hints, on which nothing rests: `around` is the offset at which a pass like this began before,
+    and `length` says how long the list is now; 0 if that is not known.
     """
-    state = _Climb(low, began, until, largest)
+    state = _Climb(low, began, until, largest, length)
     try:
-        yield from _up(state, total)
+        yield from _up(state, (yield from locate(low, largest, total, around)))
     except NoLinks:
         first = yield Ask(1, largest)
         return (yield from sweep.to_the_end(first, first, {}))
@@ -318,11 +339,30 @@ def climb(
     )
 
 
-def _up(state: _Climb, total: int) -> Reading[None]:
+def deep(
+    stop: Micros, largest: int, *, until: Micros = BEGINNING, length: Callable[[], int] = int
+) -> Reading[Swept]:
+    """Read a list down to `stop`: a few windows from the top, more of them from the old end up.
+
+    `until` is how high a climb goes at least, `length` is a hint: see `climb`.
+    """
+    swept = yield from sweep.forward(stop, largest, lambda _: False, deep=True)
+    if not swept.backlog:
+        return swept
+    until = max(until, swept.height)
+    began = swept.server_time
+    return (yield from climb(stop, began, largest, swept.total, until, length=length))
+
+
+def _up(state: _Climb, offset: int) -> Reading[None]:
     """Climb from window to window. Raises NoLinks."""
-    offset = yield from locate(state.low, state.largest, total)
+    total = 0
     while True:
-        window, newer = yield from state.linked(offset)
+        # What came while nobody read pushed everything down.
+        arrived = max(0, state.length() - total) if total else 0
+        state.leave_room(arrived // 4)
+        window, newer = yield from state.linked(offset + arrived)
+        total = window.total
         fresh = window.items[:newer]
         if fresh and window.ask.offset and fresh[0].at == state.low:
             window = yield from state.past_ties(window, newer)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from bridge.clock import Micros
 from bridge.missions.client import MissionsClient
@@ -14,7 +15,7 @@ from bridge.missions.timestamps import moment
 from bridge.source import audit, convert
 from bridge.source.certificate import Proof
 from bridge.source.enrich import MissionIndex
-from bridge.source.reader import ApiList, Reader
+from bridge.source.reader import ApiList, Between, Reader
 from bridge.source.runs import RunSummary
 from bridge.source.segment import short_run
 from bridge.source.sweep import BEGINNING, Found
@@ -32,6 +33,13 @@ def finished(run: Run) -> Micros | None:
         return None
     times = (moment(text) for text in (run.finished_at, run.updated_at, run.started_at))
     return next((at for at in times if at is not None), 0)
+
+
+class _Listed(NamedTuple):
+    """What the list says of a run; `ended` is None while it is live."""
+
+    mission_id: str | None
+    ended: Micros | None
 
 
 class RunTable:
@@ -62,23 +70,25 @@ class RunTable:
         self.status: dict[str, str] = {}
         """How each run was when it was seen last."""
 
-    async def discover(self, proof: Proof) -> bool:
+    async def discover(self, proof: Proof, between: Between | None) -> bool:
         """Read the list of runs and take in what is new; False when that was interrupted.
 
-        Raises what the API client and the writer raise.
+        `between` is awaited after each request. Raises what the API client and the writer raise.
         """
         position = self._committer.state.position
         stop = self._stop(proof)
-        changed: dict[str, RunSummary | None] = {}
+        listed: dict[str, _Listed] = {}
 
         async def found(one: Found) -> None:
             for item in one.items:
                 if isinstance(item.row, Run):
-                    self._take(item.row, stop, changed)
+                    self._take(item.row, stop, listed)
 
-        swept = await self._reader.whole(self._list, found, stop)
+        swept = await self._reader.whole(self._list, found, stop, between)
         if swept is None:
             return False
+        # Only now: events may have been published while the list was read.
+        changed = {run: one for run, one in self._summaries(listed) if one != self._known(run)}
         changed.update(dict.fromkeys(self._useless()))
         entries = list(changed.items())
         for begin in range(0, len(entries), AT_ONCE):
@@ -137,25 +147,30 @@ class RunTable:
         if summary is not None and summary.stage != "closed":
             heapq.heappush(self._due, (self._when(run, now, lateness), run))
 
-    def _take(self, run: Run, stop: Micros, changed: dict[str, RunSummary | None]) -> None:
-        """Note a listed run; what changes in its summary goes into `changed`."""
+    def _take(self, run: Run, stop: Micros, listed: dict[str, _Listed]) -> None:
+        """Note a listed run, unless it is closed."""
         name, ended = short_run(run.run_id), finished(run)
-        state = self._committer.state
-        known = state.runs.get(name)
         self._index.note(run)
-        if known is None:
+        if self._known(name) is None:
             started = moment(run.started_at)
             if started is not None and started < stop:
                 return  # closed long ago, and on the page by chance
-            if ended is not None and ended < state.position.counted_from:
+            if ended is not None and ended < self._committer.state.position.counted_from:
                 return
-            known = RunSummary()
         self.status[name] = sys.intern(run.status or "")
         # Interned, as few missions have all the runs.
-        mission_id = known.mission_id if run.mission_id is None else sys.intern(run.mission_id)
-        summary = replace(known, mission_id=mission_id, finished=ended or known.finished)
-        if summary != state.runs.get(name):
-            changed[name] = summary
+        mission_id = None if run.mission_id is None else sys.intern(run.mission_id)
+        listed[name] = _Listed(mission_id, ended)
+
+    def _summaries(self, listed: Mapping[str, _Listed]) -> Iterator[tuple[str, RunSummary | None]]:
+        """Yield the summaries of listed runs."""
+        for run, one in listed.items():
+            known = self._known(run) or RunSummary()
+            mission_id, ended = one.mission_id or known.mission_id, one.ended or known.finished
+            yield run, replace(known, mission_id=mission_id, finished=ended)
+
+    def _known(self, run: str) -> RunSummary | None:
+        return self._committer.state.runs.get(run)
 
     def _useless(self) -> list[str]:
         """Name runs of which nothing can come any more that is older than their newest event."""

@@ -8,17 +8,18 @@ from collections.abc import Collection
 from typing import Final
 
 from bridge import telemetry
-from bridge.clock import Clock
+from bridge.clock import Clock, Micros
 from bridge.errors import BridgeError
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Run
+from bridge.missions.timestamps import moment
 
 PAGE: Final = 1000
 PAGES: Final = 20
 """A look-up reads so many pages of the runs list at most: it is a service, not a promise."""
 
 KNOWN: Final = 100_000
-"""Runs that are remembered, the oldest ones are forgotten first: about 60 bytes each, beside the
+"""Runs that are remembered, the oldest ones are forgotten first: about 200 bytes each, beside the
 ids, which the checkpoint shares."""
 
 UNKNOWN_FOR: Final = 300.0
@@ -36,6 +37,7 @@ class MissionIndex:
         self._clock = clock
         self._source = source
         self._missions: dict[str, str] = {}
+        self._began: dict[str, Micros] = {}
         self._unknown: dict[str, float] = {}
         self._left_alone_until = -math.inf
 
@@ -43,14 +45,23 @@ class MissionIndex:
         """Return the mission of a run, None if it is not known."""
         return self._missions.get(run_id)
 
+    def began(self, run_id: str) -> Micros | None:
+        """Return when a run began, None if that is not known."""
+        return self._began.get(run_id)
+
     def note(self, run: Run) -> None:
         """Take note of a run that was listed."""
         if run.mission_id is None:
             return
         # Interned: few missions have all the runs, and the checkpoint holds the same ids.
-        self._missions[sys.intern(run.run_id)] = sys.intern(run.mission_id)
+        run_id, began = sys.intern(run.run_id), moment(run.started_at)
+        self._missions[run_id] = sys.intern(run.mission_id)
+        if began is not None:
+            self._began[run_id] = began
         while len(self._missions) > KNOWN:
-            del self._missions[next(iter(self._missions))]
+            oldest = next(iter(self._missions))
+            del self._missions[oldest]
+            self._began.pop(oldest, None)
 
     async def learn(self, run_ids: Collection[str]) -> bool:
         """Look up what is not known of `run_ids`: newest runs first, until all are found.

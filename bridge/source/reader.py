@@ -8,8 +8,8 @@ from its answers. An answer that shows something else than was taken for granted
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
@@ -22,6 +22,8 @@ from bridge.source.server_clock import ServerClock
 from bridge.source.sweep import BEGINNING, Ask, Found, Item, Swept, Window
 
 T = TypeVar("T")
+TakeFound = Callable[[Found], Awaitable[None]]
+Between = Callable[[], Awaitable[None]]
 
 SMALLEST: Final = 10
 """Pages are not made smaller than this, however slow or large they are: windows must overlap."""
@@ -51,6 +53,49 @@ class ApiList:
     items: Callable[[Sequence[Any], Ask, Micros], tuple[Item, ...] | None]
 
 
+@dataclass(slots=True)
+class Pass(Generic[T]):
+    """A pass while it is made: the request that is next, or its result, and what bounds its proof.
+
+    `as_of` is a lower bound of the server's time when it had the oldest of the windows: what came
+    later need not be in them. That is where a cache answers, which may keep each page for itself.
+    `strays` are rows without any time on pages without any, below the first: nothing says where
+    they belong, so no window has them.
+    """
+
+    listing: ApiList
+    steps: sweep.Reading[T]
+    requests: int = 0
+    as_of: Micros = FOREVER
+    strays: dict[bytes, Item] = field(default_factory=dict)
+    result: T | None = None
+    is_over: bool = False
+    _ask: Ask | None = None
+    _window: Window | None = None
+
+    async def next(self, found: TakeFound | None) -> Ask | None:
+        """Return the request that is to be made, None when the result is there.
+
+        What to ask for is decided only now: while a pass rests, others learn how the list moves.
+        """
+        if self._ask is not None or self.is_over:
+            return self._ask
+        try:
+            step = next(self.steps) if self._window is None else self.steps.send(self._window)
+            while isinstance(step, Found):
+                if found is not None:
+                    await found(step)
+                step = next(self.steps)
+            self._ask = step
+        except StopIteration as done:
+            self.is_over, self.result = True, done.value
+        return self._ask
+
+    def take(self, window: Window) -> None:
+        """Take the answer."""
+        self._ask, self._window = None, window
+
+
 class Reader:
     """Reads one kind of list. `may_go_on` is asked after each request that succeeded."""
 
@@ -75,72 +120,69 @@ class Reader:
         self._sure = False
         self.largest = page_size
         self.rising = False
-        self.requests = 0
-        self.as_of: Micros = FOREVER
-        self.strays: dict[bytes, Item] = {}
+        self.total = 0
+        """How long the list was when it was looked at last, as the server says: a hint."""
 
-    def begin(self) -> None:
-        """Count the requests of a pass anew, and note from when its windows are.
+    def begin(self, listing: ApiList, steps: sweep.Reading[T]) -> Pass[T]:
+        """Begin a pass; several may be under way, each is given up where one raises Otherwise."""
+        if self._fixed:
+            steps = over_fixed_pages(steps, self.largest)
+        return Pass(listing, steps)
 
-        `as_of` is a lower bound of the server's time when it had the oldest of them: what came
-        later need not be in it. That is where a cache answers, which may keep each page for itself.
-        `strays` are rows without any time on pages without any, below the first: nothing says where
-        they belong, so no window has them.
-        """
-        self.requests = 0
-        self.as_of = FOREVER
-        self.strays = {}
-
-    def settled(self) -> Micros:
-        """Return how high the frontier may be after this pass, whatever it read.
+    def settled(self, one: Pass[Any]) -> Micros:
+        """Return how high the frontier may be after a pass, whatever it read.
 
         By now more answers have shown the server's clock than when the pass began, and some of its
         windows may be older than it is. The first answers that a process gets may all be from a
         machine whose clock is ahead: a frontier that is too low costs requests, one that is too
         high costs events, so of the server's clock and ours the one that is behind counts.
         """
-        return min(self.server_now(), self._clock.now(), self.as_of)
+        return min(self.server_now(), self._clock.now(), one.as_of)
 
     def server_now(self) -> Micros:
         """Return a lower bound of what the server's clock shows now."""
         bound = self.server.bound(self._clock.monotonic())
         return self._clock.now() if bound is None else bound
 
+    async def step(self, one: Pass[Any], found: TakeFound | None = None) -> bool:
+        """Make the next request of a pass, if there is one; False when it was interrupted.
+
+        `found` takes what a climb hands out. Raises Otherwise, and what the API client raises; the
+        same request is then still to be made.
+        """
+        ask = await one.next(found)
+        if ask is None:
+            self._turned = 0
+            return True
+        window = await self._read(one, ask)
+        if not self._may_go_on():
+            return False
+        one.take(window)
+        return True
+
     async def drive(
         self,
-        listing: ApiList,
-        steps: sweep.Reading[T],
-        found: Callable[[Found], Awaitable[None]] | None = None,
-        between: Callable[[], Awaitable[None]] | None = None,
+        one: Pass[T],
+        found: TakeFound | None = None,
+        between: Between | None = None,
     ) -> T | None:
-        """Do what a pass asks for until it is done; None when it was interrupted.
+        """Make a pass to its end and return its result; None when it was interrupted.
 
-        `found` takes what a climb hands out, `between` is awaited after each request. Raises
-        Otherwise, and what the API client raises.
+        `between` is awaited after each request. Raises what `step` raises.
         """
-        if self._fixed:
-            steps = over_fixed_pages(steps, self.largest)
-        try:
-            step = next(steps)
-            while True:
-                if isinstance(step, Found):
-                    if found is not None:
-                        await found(step)
-                    step = next(steps)
-                else:
-                    window = await self._read(listing, step)
-                    if not self._may_go_on():
-                        return None
-                    if between is not None:
-                        await between()
-                    step = steps.send(window)
-        except StopIteration as done:
-            result: T = done.value
-            self._turned = 0
-            return result
+        while not one.is_over:
+            if not await self.step(one, found):
+                return None
+            if between is not None:
+                await between()
+        return one.result
 
     async def whole(
-        self, listing: ApiList, found: Callable[[Found], Awaitable[None]], stop: Micros = BEGINNING
+        self,
+        listing: ApiList,
+        found: TakeFound,
+        stop: Micros = BEGINNING,
+        between: Between | None = None,
     ) -> Swept | None:
         """Read a list down to `stop`, long ones in parts; None when it was interrupted.
 
@@ -148,31 +190,29 @@ class Reader:
         """
         for _ in range(OTHERWISE):
             try:
-                return await self._whole(listing, found, stop)
+                return await self._whole(listing, found, stop, between)
             except Otherwise as error:
                 telemetry.list_served_otherwise(listing.what, str(error))
-        return await self._whole(listing, found, stop)
+        return await self._whole(listing, found, stop, between)
 
     async def _whole(
-        self, listing: ApiList, found: Callable[[Found], Awaitable[None]], stop: Micros
+        self, listing: ApiList, found: TakeFound, stop: Micros, between: Between | None
     ) -> Swept | None:
-        self.begin()
         if self.rising:
             steps = rising.rise(stop, FOREVER, self.largest, 0)
         else:
-            steps = sweep.forward(stop, self.largest, lambda _: False, deep=True)
-        swept = await self.drive(listing, steps, found)
-        if swept is not None and swept.backlog:
-            steps = climb.climb(stop, FOREVER, self.largest, swept.total)
-            swept = await self.drive(listing, steps, found)
+            steps = climb.deep(stop, self.largest, until=FOREVER)
+        one = self.begin(listing, steps)
+        swept = await self.drive(one, found, between)
         if swept is not None:
-            await found(Found([*swept.items, *self.strays.values()], stop, None))
+            await found(Found([*swept.items, *one.strays.values()], stop, None))
         return swept
 
-    async def _read(self, listing: ApiList, ask: Ask) -> Window:
+    async def _read(self, one: Pass[Any], ask: Ask) -> Window:
         """Request one window."""
+        listing = one.listing
         try:
-            page = await self._fetch(listing, ask.page, ask.size)
+            page = await self._fetch(one, ask.page, ask.size)
         except ApiError as error:
             if error.too_much:
                 self._shrink()
@@ -180,7 +220,7 @@ class Reader:
         except ApiRejected as error:
             self._forget(error)
             raise
-        await self._look_at_size(listing, ask, page)
+        await self._look_at_size(one, ask, page)
         self._look_at_speed(page)
         date = self._clock.now() if page.date is None else page.date
         server_time = self.server.observe(date, page.sent, page.took)
@@ -188,7 +228,7 @@ class Reader:
             # A cache kept it for so long: it shows what was there then.
             telemetry.stale_page(page.age)
             server_time -= page.age * SECOND
-        self.as_of = min(self.as_of, server_time)
+        one.as_of = min(one.as_of, server_time)
         items = listing.items(page.items, ask, server_time)
         if items is None:
             raise ApiError(
@@ -198,18 +238,18 @@ class Reader:
                 executed=None,
             )
         if ask.offset and not any(item.is_dated for item in items):
-            self.strays.update((item.digest, item) for item in items)
+            one.strays.update((item.digest, item) for item in items)
             items = ()
-        total = page.total_results or 0
-        await self._look_at_order(listing, ask, items, total)
-        return Window(ask, items, server_time, total)
+        self.total = page.total_results or 0
+        await self._look_at_order(one, ask, items, self.total)
+        return Window(ask, items, server_time, self.total)
 
-    async def _fetch(self, listing: ApiList, page: int, size: int) -> Page[Any]:
+    async def _fetch(self, one: Pass[Any], page: int, size: int) -> Page[Any]:
         """Request a page, never with a larger size than was set, whatever the server's own is."""
-        self.requests += 1
-        return await listing.fetch(page, min(size, self._asked))
+        one.requests += 1
+        return await one.listing.fetch(page, min(size, self._asked))
 
-    async def _look_at_size(self, listing: ApiList, ask: Ask, page: Page[Any]) -> None:
+    async def _look_at_size(self, one: Pass[Any], ask: Ask, page: Page[Any]) -> None:
         """Take note of the size of the server's pages, as far as its rows bear it out.
 
         A size that is just the number of rows may be that of the last page: it counts if more
@@ -222,7 +262,7 @@ class Reader:
             self._learn(size, f"pages of {size}, whatever size it is asked for")
         elif said is not None and 0 < rows <= said < ask.size:
             goes_on = rows < said or (page.total_results or 0) > ask.offset + rows
-            if goes_on or (await self._fetch(listing, ask.page + 1, ask.size)).items:
+            if goes_on or (await self._fetch(one, ask.page + 1, ask.size)).items:
                 self._learn(said, f"pages of {said} instead of {ask.size}")
 
     def _learn(self, size: int, how: str) -> NoReturn:
@@ -255,7 +295,7 @@ class Reader:
             self.largest = max(SMALLEST, self.largest // 2)
 
     async def _look_at_order(
-        self, listing: ApiList, ask: Ask, items: Sequence[Item], total: int
+        self, one: Pass[Any], ask: Ask, items: Sequence[Item], total: int
     ) -> None:
         """Turn round when the list is sorted the other way; one that does both is not sorted.
 
@@ -268,8 +308,8 @@ class Reader:
                 self._turn(rising=not self.rising)
         elif not self._sure and items and not ask.offset and total > len(items):
             last = Ask(-(-total // ask.size), ask.size)
-            page = await self._fetch(listing, last.page, last.size)
-            others = listing.items(page.items, last, items[0].at) or items
+            page = await self._fetch(one, last.page, last.size)
+            others = one.listing.items(page.items, last, items[0].at) or items
             newer = min(item.at for item in others) > max(item.at for item in items)
             older = max(item.at for item in others) < min(item.at for item in items)
             self._sure = newer or older

@@ -48,11 +48,12 @@ async def locate(view: View, low: Micros) -> Stretch:
     reader = view.reader()
     for _ in range(OTHERWISE):
         try:
-            found = await reader.drive(view.feed, _boundary(low, reader))
+            one = reader.begin(view.feed, _boundary(low, reader))
+            found = await reader.drive(one)
         except Otherwise:
             continue
         if found is not None:
-            return replace(found, requests=reader.requests)
+            return replace(found, requests=one.requests)
     raise Otherwise(f"{view.feed.what} was served otherwise {OTHERWISE} times")
 
 

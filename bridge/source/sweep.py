@@ -155,6 +155,15 @@ class Swept:
     links: tuple[Link, ...] = ()
     bottom: Micros | None = None
 
+    @property
+    def height(self) -> Micros:
+        """Where what was there when the pass began ends, at least.
+
+        The first window tells, should the server's clock be far behind its events.
+        """
+        first = self.links[0].oldest if self.links else None
+        return self.server_time if first is None else max(first, self.server_time)
+
 
 class NoLinks(Exception):
     """The list is not sorted, or its windows do not link: it can only be read to its end."""
@@ -227,7 +236,8 @@ def forward(
         )
 
     links.append(Link.of(first, "top"))
-    if deep and stop == BEGINNING and first.total > FORWARD_WINDOWS * largest:
+    is_known = not deep and bool(first.items) and known(first.items[-1].digest)
+    if stop == BEGINNING and not is_known and first.total > FORWARD_WINDOWS * largest:
         return swept(backlog=True)
     for _ in range(FORWARD_WINDOWS):
         if not window.is_sorted and deep:

@@ -10,6 +10,7 @@ from typing import Any
 from bridge.clock import SECOND, Micros
 from bridge.errors import ApiError
 from bridge.source import sweep
+from bridge.source.checkpoint import Climb
 from bridge.source.reader import FOREVER, Otherwise
 from bridge.source.sweep import Ask, Found, Item, Swept, Window
 
@@ -59,6 +60,24 @@ def the_newest_of_all(_: Original) -> Original:
     return newest_not_beyond
 
 
+def always(_: Original) -> Original:
+    return lambda _self, _now: True
+
+
+def climbed_again(original: Original) -> Original:
+    async def turn(self: Any) -> Any:
+        """Climb the lateness window whenever a deep pass is due, and again while there is news."""
+        published = self.checkpoint.published
+        if self._clock.monotonic() >= self._deep_at and self.checkpoint.position.frontier:
+            server_time = self._reader.server_now()
+            await self._climb(Climb(self._progress.stop(), server_time, server_time), self._end)
+            if self.checkpoint.published == published:
+                self._plan_deep(self._clock.monotonic())
+        return await original(self)
+
+    return turn
+
+
 def the_newest_first(_: Original) -> Original:
     def oldest_first(items: Sequence[Item]) -> list[Item]:
         return sorted(items, key=lambda item: -item.at)
@@ -100,23 +119,23 @@ def each_date_is_believed(original: Original) -> Original:
 
 
 def without_bound(_: Original) -> Original:
-    return lambda _self: FOREVER
+    return lambda _self, _one: FOREVER
 
 
 def stop_at_the_frontier(_: Original) -> Original:
-    def _stop(self: Any) -> Any:
+    def stop(self: Any) -> Any:
         position = self.checkpoint.position
         return max(position.frontier or sweep.BEGINNING, position.oldest)
 
-    return _stop
+    return stop
 
 
 def only_the_frontier_counts(_: Original) -> Original:
-    def _stop(self: Any) -> Any:
+    def stop(self: Any) -> Any:
         frontier = self.checkpoint.position.frontier
         return sweep.BEGINNING if frontier is None else frontier - self.lateness
 
-    return _stop
+    return stop
 
 
 def all_is_within_reach(_: Original) -> Original:
@@ -125,15 +144,15 @@ def all_is_within_reach(_: Original) -> Original:
 
 def the_clock_is_the_frontier(_: Original) -> Original:
     def _ahead(self: Any, _newest: Micros) -> Any:
-        return self._clock.now() + round(self._settings.lateness * SECOND)
+        return self._reader._clock.now() + round(self._settings.lateness * SECOND)
 
     return _ahead
 
 
 def failures_are_empty_pages(original: Original) -> Original:
-    async def _read(self: Any, listing: Any, ask: Ask) -> Window:
+    async def _read(self: Any, one: Any, ask: Ask) -> Window:
         try:
-            window: Window = await original(self, listing, ask)
+            window: Window = await original(self, one, ask)
         except Otherwise:
             raise
         except ApiError:

@@ -37,7 +37,7 @@ class Group:
         self.rests = 0
         """Turns of an owner after which it had nothing more to do."""
         self.deep_sweeps: set[float] = set()
-        """When owners that rested had planned the next deep sweep: others each time it is over."""
+        """When the next deep pass is due, told whenever none is under way: another time each."""
 
     @property
     def owner(self) -> Process | None:
@@ -151,9 +151,10 @@ class Group:
         if process is None or process.machine is not machine:
             return
         poller = process.source._poller
-        if seconds == self._stage.scenario.poll and poller is not None:
+        if seconds <= self._stage.scenario.poll and poller is not None:
             self.rests += poller.checkpoint.position.climb is None
-            self.deep_sweeps.add(poller._deep_at)
+            if poller._deep is None:
+                self.deep_sweeps.add(poller._deep_at)
 
     def _seat_of(self, machine: Machine) -> int:
         return next(

@@ -20,9 +20,11 @@ from bridge.source import (
     sweep,
     takeover,
 )
+from bridge.source.allowance import Allowance
 from bridge.source.checkpoint import Checkpoint, Position
 from bridge.source.owner import Source
 from bridge.source.poller import Poller
+from bridge.source.progress import Progress
 from bridge.source.reader import Reader
 from bridge.source.server_clock import ServerClock
 from bridge.source.transaction import Committer
@@ -55,19 +57,25 @@ MUTANTS: Final[dict[str, Mutant]] = {
         also=((Reader, "settled", reading.without_bound),),
     ),
     "the frontier is our own clock": Mutant(
-        Poller, "_ahead", reading.the_clock_is_the_frontier, ("crashes",)
+        Progress, "_ahead", reading.the_clock_is_the_frontier, ("crashes",)
     ),
     "a shallow pass moves the frontier": Mutant(
         sweep, "forward", reading.every_pass_is_complete, ("shallow",)
     ),
+    "a deep pass takes all the time it can get": Mutant(
+        Allowance, "allows", reading.always, ("steady",)
+    ),
+    "what came meanwhile is climbed at once": Mutant(
+        Poller, "turn", reading.climbed_again, ("steady",)
+    ),
     "a sweep stops at the frontier": Mutant(
-        Poller, "_stop", reading.stop_at_the_frontier, ("late",)
+        Progress, "stop", reading.stop_at_the_frontier, ("late",)
     ),
     "a list out of order moves the frontier": Mutant(
         sweep, "to_the_end", reading.order_does_not_matter, ("order-of-creation",)
     ),
     "steps of the clock are not noticed": Mutant(
-        Poller, "_stop", reading.only_the_frontier_counts, ("clock-steps",)
+        Progress, "stop", reading.only_the_frontier_counts, ("clock-steps",)
     ),
     "a clock set far back is no gap": Mutant(
         gaps, "out_of_reach", reading.all_is_within_reach, ("clock-leaps",)

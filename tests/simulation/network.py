@@ -35,6 +35,7 @@ class Network:
         self._machine = machine
         self._roads = stage.scenario.roads
         self._rng = stage.network_chance
+        self._free_at = 0.0
 
     async def exchange(
         self,
@@ -50,6 +51,7 @@ class Network:
         assert body is None, "sources only read"
         what = f"{operation} ({method} {path or '/'})"
         loop = self._stage.loop
+        await self._wait_for_budget()
         sent = loop.time()
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -63,10 +65,19 @@ class Network:
         text = reply.body.decode(errors="replace")
         raise refused(what, reply.status, httpx.Headers(headers), text, wait)
 
+    async def _wait_for_budget(self) -> None:
+        """Wait as a client with a rate budget does."""
+        cost, now = self._stage.scenario.cost, self._stage.loop.time()
+        if cost is None or self._stage.is_calm:
+            return
+        at = max(now, self._free_at)
+        self._free_at = at + 1 / cost.budget
+        await self._machine.travel(at - now)
+
     async def _send(self, method: str, path: str, params: Mapping[str, str | int]) -> answers.Reply:
         """Let a request travel to the simulator, and its answer back."""
         roads, rng, stage = self._roads, self._rng, self._stage
-        stage.on_request(self._machine)
+        stage.on_request(self._machine, path)
         await self._machine.travel(rng.choice(roads.latencies))
         if stage.api_away:
             raise httpx.ConnectError("the API is away")

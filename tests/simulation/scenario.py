@@ -12,6 +12,18 @@ from simulation.weather import Weather
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What reading a steady feed may cost at most."""
+
+    budget: float = 10.0
+    """Requests a second that a process may make in all."""
+    beyond: float = 2.0
+    """Requests for the feed a second, beyond those that new events and polls need."""
+    warm: float = 60.0
+    """Seconds from the start that do not count."""
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """What one kind of story is about. Times in seconds."""
 
@@ -45,5 +57,7 @@ class Scenario:
     """Stories of this kind for each one of another: long ones are played less often."""
     is_race: bool = False
     """The backlog must be read within `seconds`, then it calms down at once."""
+    cost: Cost | None = None
+    """Judged while the story goes on."""
     producers: int = 100
     """More than so many opened are owners that fence each other for ever."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulation.chaos import Chaos
 from simulation.roads import Roads
-from simulation.scenario import Scenario
+from simulation.scenario import Cost, Scenario
 from simulation.weather import Weather
 
 QUICK = Roads(latencies=(0.01, 0.02, 0.05))
@@ -247,6 +247,19 @@ SCENARIOS: dict[str, Scenario] = {
         seconds=90.0,
         settle=370.0,
         share=0.5,
+    ),
+    "steady": Scenario(
+        "the lateness window holds many pages, and events keep coming: reading stays cheap",
+        Weather(rate=4.0, bursts=0.0, late=0.05, endings=0.01, past=150.0),
+        roads=Roads(latencies=(0.01, 0.02, 0.05), hidden_runs=0.0),
+        lateness=60.0,
+        audits=60.0,
+        seconds=240.0,
+        settle=400.0,
+        seals=True,
+        requests=6000,
+        cost=Cost(warm=90.0),
+        share=0.1,
     ),
     "outage": Scenario(
         "the API is away for longer than its truncated list reaches back",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from bridge.clock import Micros
 from bridge.dev.faults import Behaviour
 from bridge.dev.simulator import Simulator
 from simulation.brokers import Brokers
@@ -43,6 +44,8 @@ class Stage:
         self.api_away = False
         self.hides_runs = self.network_chance.random() < scenario.roads.hidden_runs
         self.requests = 0
+        self.asked: list[tuple[Micros, str]] = []
+        """When each request was made and for what, until all is calm."""
         self.is_calm = False
         self.over = loop.create_future()
         self.problems: list[str] = []
@@ -58,9 +61,11 @@ class Stage:
         """Draw what becomes of the next transaction."""
         return Fate.FINE if self.is_calm else self.scenario.chaos.fate(self.kafka_chance)
 
-    def on_request(self, machine: Machine) -> None:
+    def on_request(self, machine: Machine, path: str) -> None:
         """Count a request; the machine may die of it."""
         self.requests += 1
+        if self.scenario.cost is not None and not self.is_calm:
+            self.asked.append((wall(self.loop), path))
         if self.requests > self.scenario.requests:
             self.fail(f"more than {self.scenario.requests} requests")
         risk = self.scenario.chaos.killed_reading

@@ -17,10 +17,11 @@ from bridge.source.sweep import BEGINNING
 from simulation.brokers import Brokers
 from simulation.chaos import meddle
 from simulation.group import Group
-from simulation.oracle import Truth, all_told, judge
+from simulation.oracle import Truth, all_told, committed, decoded, judge
+from simulation.oracle_cost import Steady, steady_state, too_dear
 from simulation.playing import Outcome
 from simulation.process import LAYOUT
-from simulation.scenario import Scenario
+from simulation.scenario import Cost, Scenario
 from simulation.stage import Stage
 from simulation.virtual import START, VirtualLoop, passing, seconds, wall
 
@@ -138,6 +139,7 @@ def _judged(stage: Stage, group: Group) -> Outcome:
         stage.problems.append(f"more than {most} producers were opened")
     checkpoint = None if group.owner is None else group.owner.checkpoint
     verdict = judge(stage.brokers, _truth(stage), checkpoint)
+    stage.problems += _too_dear(stage)
     figures = {
         "events": len(stage.simulator.world.history),
         "requests": stage.requests,
@@ -149,6 +151,27 @@ def _judged(stage: Stage, group: Group) -> Outcome:
         "doubled": verdict.doubled,
     }
     return Outcome(stage.problems + verdict.problems, figures, stage.lines)
+
+
+def _too_dear(stage: Stage) -> list[str]:
+    """Judge what a steady feed cost, where the story is about that."""
+    scenario = stage.scenario
+    return [] if scenario.cost is None else list(too_dear(scenario, scenario.cost, steady(stage)))
+
+
+def steady(stage: Stage) -> Steady:
+    """Sum up what the reading of a steady feed cost."""
+    prompt = {
+        (event.run_id, event.event_id): event.visible_at
+        for event in stage.simulator.world.history
+        if event.visible_at == event.at
+    }
+    records = (decoded(LAYOUT.events, one) for one in committed(stage.brokers, LAYOUT.events))
+    named = (((one["run_id"], one["event_id"]), one["ingested_at"]) for one in records)
+    written = [(prompt[name], at) for name, at in named if name in prompt]
+    told = list(all_told(stage.brokers, stage.source))
+    cost = stage.scenario.cost or Cost()
+    return steady_state(cost, stage.scenario, stage.asked, told, written)
 
 
 def _truth(stage: Stage) -> Truth:

@@ -7,7 +7,7 @@ import pytest
 from source_bench import Bench, Crash
 
 from bridge.errors import TransactionLost
-from bridge.source import climb_group, transaction
+from bridge.source import long_pass, transaction
 from bridge.source.checkpoint import Position
 
 
@@ -120,7 +120,7 @@ async def test_a_very_long_run_of_ties_is_published_in_parts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transaction, "BATCH_ITEMS", 100)
-    monkeypatch.setattr(climb_group, "GROUP_ITEMS", 50)
+    monkeypatch.setattr(long_pass, "GROUP_ITEMS", 50)
     bench = Bench(events=200)
     bench.api.insert(700, tie=True, runs=5, ago=100)
     bench.clock.pass_by(1)
