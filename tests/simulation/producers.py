@@ -44,11 +44,19 @@ class Batch:
         return self
 
 
+class Cluster:
+    """What a client knows of brokers that it could not reach."""
+
+    def brokers(self) -> set[object]:
+        return set()
+
+
 class Connection:
     """Carries the request whose repetition matters; the bridge counts them here."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
+        self.cluster = Cluster()
 
     async def send(self, _node: int, request: EndTxnRequest) -> None:
         await self._producer.carry(request)
