@@ -102,6 +102,9 @@ class Poller:
         here, fresh_until = self._clock.now(), self.fresh_until
         now = here if fresh_until is None else min(here, fresh_until)
         proof = self._progress.proof("runs", BEGINNING, now)
+        # Polls that are as slow as they are frequent must not keep audits from their part.
+        part = self._settings.poll_interval / SHARE
+        until = max(until, self._clock.monotonic() + part)
         return await self._auditor.work(proof, until, self._poll_in_between)
 
     async def _poll(self) -> bool:
