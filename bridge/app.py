@@ -196,7 +196,7 @@ class Bridge:
     def _make_commands(self, codec: Codec) -> Loop:
         """Make the command side; a new one takes the place of one that failed."""
         settings = self._settings
-        client, gate = self._client(None)
+        client, gate = self._for_commands(None)
         self._engine = Commands(
             settings,
             self._kafka,
@@ -205,7 +205,7 @@ class Bridge:
             codec,
             self._clock,
             self._health,
-            {source.name: self._client(source) for source in settings.sources},
+            {source.name: self._for_commands(source) for source in settings.sources},
         )
         return self._engine.run
 
@@ -220,6 +220,7 @@ class Bridge:
         self._helpers["lease"] = lease.run
         for source in settings.sources:
             client, gate = self._client(source)
+            client = client.for_another()
             layout = Layout.of(
                 settings, source.name, events=counts["events"], checkpoints=counts["checkpoint"]
             )
@@ -241,6 +242,11 @@ class Bridge:
     def _client(self, source: SourceSettings | None) -> tuple[MissionsClient, AccessGate]:
         """Return the client for a source's key (None: the common one) and the gate before it."""
         return self._clients[_account(source)]
+
+    def _for_commands(self, source: SourceSettings | None) -> tuple[MissionsClient, AccessGate]:
+        """Return the same for commands: neither they nor a source wait for more than a turn."""
+        client, gate = self._client(source)
+        return client.for_another(), gate
 
     def _add_client(self, stack: AsyncExitStack, source: SourceSettings | None) -> None:
         """Make client and gate, unless they are there: one key has one client, hence one budget."""

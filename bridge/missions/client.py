@@ -116,6 +116,15 @@ class MissionsClient:
         guarded._check = check  # noqa: SLF001 - of this very class
         return guarded
 
+    def for_another(self) -> MissionsClient:
+        """Return this client for another caller: connections and budget are shared, turn by turn.
+
+        However many requests the one has waiting, the other's next is at most one turn away.
+        """
+        other = copy.copy(self)
+        other._wire = self._wire.for_another()  # noqa: SLF001 - of this very class
+        return other
+
     async def probe(self) -> None:
         """Make the cheapest authorised call, once: it raises what any other call would."""
         await self._get("probe", "/events", answers.event_page(1, self._events), _page_params(1, 1))

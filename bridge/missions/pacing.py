@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -108,6 +109,30 @@ class RateBudget:
         if longer > 0:
             self._closed_until = now + seconds
             telemetry.api_waiting(longer, reason)
+
+
+class Turns:
+    """One caller's place in a budget that several share: of n that wait each has every n-th turn.
+
+    A caller has one request in the queue of the budget at a time; its others wait here.
+    """
+
+    def __init__(self, budget: RateBudget) -> None:
+        self._budget = budget
+        self._next = asyncio.Lock()
+
+    async def acquire(self) -> None:
+        """Wait for the turn to send one request."""
+        async with self._next:
+            await self._budget.acquire()
+
+    def observe(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take note of an answer, for all callers."""
+        self._budget.observe(status, headers)
+
+    def for_another(self) -> Turns:
+        """Return the place of another caller."""
+        return Turns(self._budget)
 
 
 def _bounded(seconds: float) -> float:

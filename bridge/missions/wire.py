@@ -6,6 +6,7 @@ The key is put into a request here and nowhere else.
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import socket
 import ssl
@@ -22,7 +23,7 @@ from bridge.clock import Clock
 from bridge.errors import AccessError, ConfigError, InvalidId
 from bridge.http_body import Body, UnreadableBody
 from bridge.missions.faults import FOREIGN, fault_of, refused, translated
-from bridge.missions.pacing import RateBudget, asked_wait
+from bridge.missions.pacing import RateBudget, Turns, asked_wait
 
 LONGEST_BODY = 64 * 2**20
 """Bytes of a 2xx body, decoded: a page of 1,000 events may have 64 kB for each."""
@@ -78,7 +79,7 @@ class Wire:
     ) -> None:
         self._base = _checked(base_url)
         self._key = key
-        self._budget = budget
+        self._budget = Turns(budget)
         self._clock = clock
         self._timeout = timeout
         self._http = httpx.AsyncClient(
@@ -90,6 +91,12 @@ class Wire:
             trust_env=False,
             cookies=_NoCookies(),
         )
+
+    def for_another(self) -> Wire:
+        """Return this pool for another caller, who has turns of its own in the rate budget."""
+        other = copy.copy(self)
+        other._budget = self._budget.for_another()  # noqa: SLF001 - of this very class
+        return other
 
     async def aclose(self) -> None:
         """Close the connections."""

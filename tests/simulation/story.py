@@ -30,7 +30,7 @@ SOURCES: Final = ("default", "other")
 APART: Final = 10**12
 """Between the seeds of the sources of one story."""
 
-PATIENCE: Final = 3000.0
+PATIENCE: Final = 9000.0
 """Seconds after which a calm story must have settled."""
 
 

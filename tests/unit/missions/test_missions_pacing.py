@@ -12,6 +12,7 @@ from bridge.missions.pacing import (
     LONGEST_WAIT,
     SHORTEST_WAIT,
     RateBudget,
+    Turns,
     asked_wait,
     parse_http_date,
     parse_retry_after,
@@ -173,3 +174,22 @@ async def test_requests_leave_evenly_and_not_in_bursts() -> None:
     await asyncio.gather(*(budget.acquire() for _ in range(6)))
 
     assert loop.time() - began >= 0.045
+
+
+async def test_whoever_waits_beside_a_crowd_has_every_second_turn() -> None:
+    budget = RateBudget(1000, Clock())
+    crowd, other = Turns(budget), Turns(budget).for_another()
+    order: list[str] = []
+
+    async def ask(turns: Turns, who: str) -> None:
+        await turns.acquire()
+        order.append(who)
+
+    many = [asyncio.create_task(ask(crowd, "crowd")) for _ in range(50)]
+    await Clock().sleep(0)
+    for _ in range(5):
+        await ask(other, "other")
+    places = [place for place, who in enumerate(order) if who == "other"]
+    assert len(places) == 5
+    assert places[-1] <= 12, "each of its requests waited for one of the crowd's, or two"
+    await asyncio.gather(*many)
