@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration chaos-commands flood simulate mutants simulate-commands mutants-commands bench backfill audit-bench lock clean
+.PHONY: help demo test lint types unit integration chaos-commands flood simulate mutants simulate-commands mutants-commands bench backfill audit-bench busy lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -27,6 +27,7 @@ help:
 	@echo "make simulate-commands, mutants-commands  the same for the command side"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
+	@echo "make busy         requests and freshness of a steady feed: RATE=200 events/s, LATENESS=60, SECONDS=600"
 	@echo "make audit-bench  memory of audit and repair on EVENTS=1000000 events on a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
 
@@ -81,6 +82,12 @@ backfill: $(VENV)/.dev
 audit-bench: EVENTS = 1000000
 audit-bench: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/audit.py $(EVENTS)
+
+busy: RATE = 200
+busy: LATENESS = 60
+busy: SECONDS = 600
+busy: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/busy.py $(RATE) $(LATENESS) $(SECONDS)
 
 lock: $(VENV)/.uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
