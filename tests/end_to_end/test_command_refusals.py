@@ -13,6 +13,7 @@ from support.stage import CANARY, Bridge, Stage, stage, wait_for
 from bridge.clock import SECOND, Clock
 
 HOUR = 3_600 * SECOND
+QUICK = {"BRIDGE_API__TIMEOUT": "1", "BRIDGE_COMMANDS__SETTLE": "2"}
 HOSTILE_IDS = ["..", "%2e%2e", "a/b", "x?y", "x#y", "x\r\nHost: y", "x" * 10_000, "ünï", "", " "]
 
 Told = dict[str, list[dict[str, Any]]]
@@ -98,7 +99,7 @@ def test_what_is_late_mistaken_or_impossible_has_its_own_result(
 ) -> None:
     with stage(kafka, topic_prefix, tmp_path) as scene:
         run = scene.insert()[0]
-        bridge = scene.run("--only", "commands", BRIDGE_COMMANDS__SETTLE="2").ready()
+        bridge = scene.run("--only", "commands", **QUICK).ready()
         odd = odd_commands(run["mission_id"], run["run_id"])
         commands.produce(scene, [command for command, _ in odd])
         results = told(scene, bridge)
@@ -160,9 +161,10 @@ def test_a_key_that_the_api_repeats_is_nowhere_to_be_seen(
 ) -> None:
     with stage(kafka, topic_prefix, tmp_path, api_key=CANARY) as scene:
         run = scene.insert()[0]
-        bridge = scene.run("--only", "commands").ready()
+        bridge = scene.run("--only", "commands", **QUICK).ready()
         for operation, status in (("pause_run", 400), ("start_run", 500), ("link_agent", 200)):
-            echo = {"kind": "body", "operation": operation, "text": f'"{CANARY}"', "times": 1}
+            text = f'{{"detail": "{CANARY}"}}'
+            echo = {"kind": "body", "operation": operation, "text": text, "times": 1}
             scene.control("faults", {**echo, "status": status})
         about = run["mission_id"], run["run_id"]
         orders = [
@@ -177,7 +179,7 @@ def test_a_key_that_the_api_repeats_is_nowhere_to_be_seen(
             assert CANARY.encode() not in bridge.read(path)[1]
         assert bridge.stop() == 0
         refused = [r for r in commands.results(scene) if r["status"] == "REJECTED"]
-        assert [result["error"]["http_body"] for result in refused] == ['"[key]"']
+        assert [result["error"]["http_body"] for result in refused] == ['{"detail": "[key]"}']
         for topic in list_topics(scene.broker):
             if topic.startswith(scene.prefix):
                 for record in read_topic(scene.broker, topic):
