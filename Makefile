@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration chaos-commands flood simulate mutants simulate-commands mutants-commands bench backfill audit-bench busy lock clean
+.PHONY: help demo test lint types unit integration chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill audit-bench busy lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -25,6 +25,7 @@ help:
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
 	@echo "make mutants      bugs put into the source on purpose: each must be caught by a simulated world"
 	@echo "make simulate-commands, mutants-commands  the same for the command side"
+	@echo "make fuzz         any records, API answers and registry answers, for MINUTES=3; or one case again, REPLAY='commands 7'"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
 	@echo "make busy         requests and freshness of a steady feed: RATE=200 events/s, LATENESS=60, SECONDS=600"
@@ -42,7 +43,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q tests/unit tests/simulation tests/command_simulation
+	$(BIN)/pytest -q tests/unit tests/simulation tests/command_simulation tests/fuzz
 
 integration: $(VENV)/.dev
 	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
@@ -72,6 +73,9 @@ simulate-commands: $(VENV)/.dev
 
 mutants-commands: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m command_simulation.mutants
+
+fuzz: $(VENV)/.dev
+	@PYTHONPATH=tests:tests/unit/commands:tests/unit/source $(BIN)/python -m fuzz $(if $(REPLAY),--replay $(REPLAY),--minutes $(or $(MINUTES),3))
 
 bench: $(VENV)/.dev
 	for each in tests/bench/bench_*.py; do $(BIN)/python $$each || exit 1; done

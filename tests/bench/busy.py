@@ -18,7 +18,6 @@ from support.stage import Bridge, Stage
 
 from bridge.clock import SECOND, Clock
 from bridge.dev.simulator import Simulator
-from bridge.missions.timestamps import micros
 
 POLL = 2.0
 PAGE = 1000
@@ -77,9 +76,9 @@ def report(made: dict[str, float], lines: str, since: int, until: int) -> int:
     took = (until - since) / SECOND
     events = [json.loads(line) for line in lines.splitlines()]
     waits = sorted(
-        (micros(one["ingested_at"]) - micros(one["timestamp"])) / SECOND
+        (one["value"]["ingested_at"] - one["value"]["timestamp"]) / SECOND
         for one in events
-        if since <= micros(one["timestamp"]) < until
+        if since <= one["value"]["timestamp"] < until
     )
     beyond = (made["feed"] - made["published"] / PAGE) / took - 1 / POLL
     fresh = {share: waits[int(len(waits) * share / 100)] for share in (50, 99)}
