@@ -97,7 +97,7 @@ def test_what_is_not_there_is_exit_1_with_a_reason(on: Stage) -> None:
     ended = why(on, event)
     assert ended.code == 1
     assert f"event {event['event_id']} is not on Kafka" in ended.out
-    assert "shown in the feed: page 1 of 1000" in ended.out
+    assert "shown in the feed: page 1, 1000 events a page" in ended.out
     assert "the next poll reads it" in ended.out
     (line,) = why(on, event, "--run", event["run_id"], "--json").lines
     assert line["shown"] == {"feed": 1, "run": 1}
