@@ -51,6 +51,7 @@ def on_topic(work: Work, name: str) -> dict[str, Any]:
             id="unknown fields",
         ),
         pytest.param({"fields": {"step_id": None}}, "step_id", None, id="null"),
+        pytest.param({"fields": {"summary": None}}, "summary", "", id="no summary"),
         pytest.param(
             {"payload_text": f'{{"n":{LONG}}}'}, "payload", f'{{"n":{LONG}}}', id="5,000 digits"
         ),
@@ -104,7 +105,7 @@ def test_events_of_1970_and_of_tomorrow_leave_the_frontier_alone(
     ("wish", "reason"),
     [
         pytest.param({"fields": {"timestamp": "yesterday"}}, "bad_timestamp", id="no time"),
-        pytest.param({"fields": {"summary": None}}, "no_event", id="null where text must be"),
+        pytest.param({"fields": {"type": None}}, "no_event", id="null where text must be"),
         pytest.param({"fields": {"summary": "\ud800"}}, "no_event", id="lone surrogate"),
         pytest.param({"payload_text": DEEP}, "no_event", id="10,000 levels deep"),
         pytest.param({"payload_text": '{"n":NaN}'}, "no_event", id="NaN"),
