@@ -214,14 +214,15 @@ class Auditor:
                 )
                 items = await self.events_of(mission_id, run)
         except InvalidId:
-            work.runs[run] = replace(summary, stage="closed")
+            # As it is now: a poll may have published some of it while its list was asked for.
+            work.runs[run] = replace(state.runs.get(run, summary), stage="closed")
             telemetry.run_audited(state.source, "gone")
             self._note_repair(run, found=0, read=False)
             return True
         except ApiRejected as error:
             if error.status not in ABSENT:
                 raise
-            gone = work.runs[run] = audit.after_absence(summary, now)
+            gone = work.runs[run] = audit.after_absence(state.runs.get(run, summary), now)
             telemetry.run_audited(state.source, "gone")
             if audit.is_confirmed(gone, now, interval=self._interval):
                 self._note_repair(run, found=0, read=False)

@@ -30,4 +30,5 @@ FINDINGS: Final[tuple[tuple[str, int], ...]] = (
     ("long-shuffled-ties", 176791914),
     # Climbs in which only the frontier moved, with the clock, followed each other for ever.
     ("clock-leaps", 176792557),
+    ("gateways", 82914756),
 )
