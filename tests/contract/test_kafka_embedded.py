@@ -72,7 +72,7 @@ def test_a_frozen_one_can_be_ended() -> None:
 
 def test_where_there_is_no_wheel_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(DependencyAway, match=r"pip install 'mission-bridge\[demo\]'"):
+    with pytest.raises(DependencyAway, match=r"pip install '\.\[demo\]'"):
         _binary()
 
 
