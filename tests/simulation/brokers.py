@@ -87,11 +87,15 @@ class Coordinator:
 
 
 class Brokers:
-    """The cluster. `away` while nobody can reach it."""
+    """The cluster. `away` while nobody can reach it.
 
-    def __init__(self, loop: VirtualLoop, rng: Random) -> None:
+    `slow` is the share of batches of a transaction before which seconds pass.
+    """
+
+    def __init__(self, loop: VirtualLoop, rng: Random, slow: float = 0.01) -> None:
         self.logs: dict[TopicPartition, Log] = defaultdict(Log)
         self.away = False
+        self.slow = slow
         self._loop = loop
         self._rng = self.chance = rng
         self._ids: dict[str, Coordinator] = defaultdict(Coordinator)

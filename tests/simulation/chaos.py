@@ -67,6 +67,8 @@ class Chaos:
     """Seconds at most until a member hears what the group decided."""
     foreign: float = 0.0
     """Chance that a stranger leaves a transaction open on the checkpoint's partition."""
+    slow: float = 0.01
+    """Share of batches of a transaction before which seconds pass."""
     kafka_away: float = 0.0
     """Chance that the brokers are away for a while."""
 

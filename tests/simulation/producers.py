@@ -107,7 +107,7 @@ class Sender:
             last = not self._waiting
             if self.fate is Fate.KILLED_BETWEEN and (number or last):
                 wire.machine.die()
-            if number and wire.rng.random() < 0.01:
+            if number and wire.rng.random() < wire.brokers.slow:
                 await wire.machine.travel(wire.rng.choice(SLOW))
             error = await self._deliver(at, batch, spoiled=last)
             number += 1

@@ -259,6 +259,7 @@ SCENARIOS: dict[str, Scenario] = {
         seals=True,
         requests=6000,
         cost=Cost(warm=90.0),
+        chaos=Chaos(slow=0.0),
         share=0.1,
     ),
     "outage": Scenario(

@@ -39,7 +39,7 @@ def play(scenario: Scenario, seed: int, *, trace: bool = False) -> Outcome:
     random.seed(seed)  # the bridge draws its jitter from there
     loop = VirtualLoop()
     try:
-        brokers = Brokers(loop, Random(f"{seed}/kafka"))
+        brokers = Brokers(loop, Random(f"{seed}/kafka"), scenario.chaos.slow)
         stages = [
             Stage(loop, brokers, scenario, source, seed + number * APART, trace=trace)
             for number, source in enumerate(SOURCES[: scenario.sources])
