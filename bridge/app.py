@@ -45,7 +45,7 @@ from bridge.ops.server import ops_app
 from bridge.ops.serving import serving
 from bridge.output import say_once
 from bridge.source.owner import Source
-from bridge.source.publish import Layout
+from bridge.source.writing.publish import Layout
 from bridge.startup import Dependency, reach
 from bridge.supervise import CLOSE_SECONDS, Loop, restarted, supervise
 

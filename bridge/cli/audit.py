@@ -14,8 +14,8 @@ from bridge.clock import Micros, utc
 from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.kafka.topic_reader import find_topic
-from bridge.source.comparison import Difference
-from bridge.source.reconcile import Report, Run, reconcile
+from bridge.source.tools.compare import Difference
+from bridge.source.tools.reconcile import Report, Run, reconcile
 
 _NOTES = {
     "pending": "not published yet: newer than the watermark",

@@ -16,7 +16,7 @@ from bridge.kafka.consumer import Received
 from bridge.kafka.partition import Partitioner, murmur2
 from bridge.kafka.producer import Record
 from bridge.missions import jsontext
-from bridge.source.record_headers import DIGEST, REASON, headers_of
+from bridge.source.writing.headers import DIGEST, REASON, headers_of
 
 REPLAYS: Final = "bridge_dlq_replays"
 """Header of a command that was put back: how often. Its next dead letter still has it."""

@@ -14,11 +14,11 @@ from bridge.clock import Micros, utc
 from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_CONFIG, EXIT_OK, StateError
 from bridge.kafka.topic_reader import find_topic, open_topic
-from bridge.source.reset import Start, consequences, known
-from bridge.source.reset import reset as begin_anew
-from bridge.source.rewind import Replayed, Stretch, locate, replay
-from bridge.source.runs import Stage
-from bridge.source.view import View
+from bridge.source.checkpoint.runs import Stage
+from bridge.source.tools.access import View
+from bridge.source.tools.reset import Start, consequences, known
+from bridge.source.tools.reset import reset as begin_anew
+from bridge.source.tools.rewind import Replayed, Stretch, locate, replay
 
 group = typer.Typer(no_args_is_help=True, help="Where sources stand, and moving them.")
 

@@ -20,12 +20,12 @@ from bridge.kafka.client import KafkaClient
 from bridge.kafka.topics import check, partition_counts, topic_specs
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
-from bridge.source.checkpoint import Climb
-from bridge.source.enrich import MissionIndex
-from bridge.source.publish import Layout
-from bridge.source.sweep import BEGINNING
+from bridge.source.checkpoint.position import Climb
+from bridge.source.reading.windows import BEGINNING
 from bridge.source.takeover import Desk
-from bridge.source.view import View
+from bridge.source.tools.access import View
+from bridge.source.writing.mission_index import MissionIndex
+from bridge.source.writing.publish import Layout
 
 Name = Annotated[
     str | None, typer.Option("--source", metavar="NAME", help="Which of several sources.")

@@ -18,9 +18,9 @@ from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.topic_reader import find_topic
-from bridge.source.repair import Repair
-from bridge.source.repair import repair as rebuild
-from bridge.source.sweep import BEGINNING
+from bridge.source.reading.windows import BEGINNING
+from bridge.source.tools.repair import Repair
+from bridge.source.tools.repair import repair as rebuild
 
 
 def repair(

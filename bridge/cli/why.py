@@ -15,10 +15,10 @@ from bridge.clock import SECOND, utc
 from bridge.commands.trace import TOPICS, Traced, Tracer
 from bridge.config import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
-from bridge.source.left_out import Account, Sighting, look, reasons
-from bridge.source.segment import digest
-from bridge.source.view import View
-from bridge.source.whereabouts import Behind, Place, certificates, commands_behind, places
+from bridge.source.identity import digest
+from bridge.source.tools.access import View
+from bridge.source.tools.left_out import Account, Sighting, look, reasons
+from bridge.source.tools.why import Behind, Place, certificates, commands_behind, places
 
 
 @dataclass(frozen=True, slots=True)

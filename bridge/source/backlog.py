@@ -15,16 +15,16 @@ from bridge import telemetry
 from bridge.clock import Clock
 from bridge.errors import ApiError, ApiRejected, InvalidId, RateLimited
 from bridge.missions.client import MissionsClient
-from bridge.source import lists, rising, sweep
 from bridge.source.allowance import Allowance
-from bridge.source.auditor import Auditor
-from bridge.source.checkpoint import Climb
-from bridge.source.climb import climb as ascend
-from bridge.source.enrich import MissionIndex
+from bridge.source.audits.auditor import Auditor
+from bridge.source.checkpoint.position import Climb
 from bridge.source.long_pass import LongPass
 from bridge.source.progress import Progress, proven
-from bridge.source.reader import Reader
-from bridge.source.sweep import BEGINNING, Item
+from bridge.source.reading import lists, rising, sweep
+from bridge.source.reading.climb import climb as ascend
+from bridge.source.reading.reader import Reader
+from bridge.source.reading.windows import BEGINNING, Item
+from bridge.source.writing.mission_index import MissionIndex
 
 SHARE: Final = 5
 """The tail takes one part in so many of a climb's time at most."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from bridge.clock import Clock, Micros
-from bridge.source.certificate import Proof
-from bridge.source.checkpoint import Climb
+from bridge.source.checkpoint.position import Climb
 from bridge.source.progress import Progress
-from bridge.source.reader import Pass
-from bridge.source.sweep import Found, Item, Link, Swept
+from bridge.source.reading.reader import Pass
+from bridge.source.reading.windows import Found, Item, Link, Swept
+from bridge.source.writing.certificate import Proof
 
 GROUP_ITEMS: Final = 4000
 """A group is committed when it holds so many items: a transaction has a flat cost."""

@@ -34,13 +34,13 @@ from bridge.kafka.producer import Writer
 from bridge.kafka.resets import Resets
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
-from bridge.source.assembly import assembled
-from bridge.source.checkpoint import Checkpoint
+from bridge.source.audits.published import published
+from bridge.source.build import assembled
+from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.poller import Poller
-from bridge.source.publish import Layout, Publisher
-from bridge.source.published import published
-from bridge.source.sweep import BEGINNING
+from bridge.source.reading.windows import BEGINNING
 from bridge.source.takeover import Desk, organization
+from bridge.source.writing.publish import Layout, Publisher
 
 STEP_TIMEOUT: Final = 45.0
 """Seconds for one step with Kafka; less than the transaction time-out of 60."""

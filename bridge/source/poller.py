@@ -18,16 +18,17 @@ from bridge.clock import SECOND, Clock, Micros
 from bridge.config import SourceSettings
 from bridge.errors import ApiError, ApiRejected
 from bridge.missions.client import MissionsClient
-from bridge.source import climb, lists, rising, sweep
 from bridge.source.allowance import Allowance
-from bridge.source.auditor import Auditor
+from bridge.source.audits.auditor import Auditor
 from bridge.source.backlog import Backlog
-from bridge.source.checkpoint import Checkpoint, Climb, Position
+from bridge.source.checkpoint.position import Climb, Position
+from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.long_pass import LongPass
 from bridge.source.progress import Progress
-from bridge.source.reader import Otherwise, Pass, Reader
-from bridge.source.sweep import BEGINNING, Found, Item, Swept
-from bridge.source.transaction import BATCH_ITEMS, Committer
+from bridge.source.reading import climb, lists, rising, sweep
+from bridge.source.reading.reader import Otherwise, Pass, Reader
+from bridge.source.reading.windows import BEGINNING, Found, Item, Swept
+from bridge.source.writing.transaction import BATCH_ITEMS, Committer
 
 DEEP_PARTS: Final = 10
 """A deep pass is due so many times in the lateness window as it is set ..."""

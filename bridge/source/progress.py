@@ -8,13 +8,15 @@ from dataclasses import replace
 from bridge import telemetry
 from bridge.clock import EARLIEST, SECOND, Micros
 from bridge.config import SourceSettings
-from bridge.source import certificate, gaps, lateness
-from bridge.source.auditor import Auditor
-from bridge.source.certificate import Finding, PassKind, Proof
-from bridge.source.checkpoint import Checkpoint, Climb, Hole, Position
-from bridge.source.reader import Pass, Reader
-from bridge.source.sweep import BEGINNING, Item, Link, Swept
-from bridge.source.transaction import Committer
+from bridge.source.audits.auditor import Auditor
+from bridge.source.checkpoint import gaps, lateness
+from bridge.source.checkpoint.position import Climb, Hole, Position
+from bridge.source.checkpoint.state import Checkpoint
+from bridge.source.reading.reader import Pass, Reader
+from bridge.source.reading.windows import BEGINNING, Item, Link, Swept
+from bridge.source.writing import certificate
+from bridge.source.writing.certificate import Finding, PassKind, Proof
+from bridge.source.writing.transaction import Committer
 
 
 class Progress:

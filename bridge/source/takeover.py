@@ -23,10 +23,10 @@ from bridge.kafka.consumer import Received, read_partition
 from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import Run
-from bridge.source import checkpoint_records as state
-from bridge.source.checkpoint import Checkpoint
-from bridge.source.publish import Layout, Publisher
-from bridge.source.segment import digest
+from bridge.source.checkpoint import records as state
+from bridge.source.checkpoint.state import Checkpoint
+from bridge.source.identity import digest
+from bridge.source.writing.publish import Layout, Publisher
 
 Live = dict[str, dict[str, Any]]
 """The newest value of each key of a checkpoint partition, tombstones gone."""

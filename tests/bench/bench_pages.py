@@ -11,7 +11,7 @@ from collections.abc import Callable
 from bridge.clock import Clock
 from bridge.missions import jsontext, slices
 from bridge.missions.events import EventReader, event_of
-from bridge.source.content import checksum
+from bridge.source.reading.content import checksum
 
 EVENTS = 1_000
 ROUNDS = 15

@@ -9,10 +9,10 @@ from typing import Any
 
 from bridge.clock import SECOND, Micros
 from bridge.errors import ApiError
-from bridge.source import sweep
-from bridge.source.checkpoint import Climb
-from bridge.source.reader import FOREVER, Otherwise
-from bridge.source.sweep import Ask, Found, Item, Swept, Window
+from bridge.source.checkpoint.position import Climb
+from bridge.source.reading import windows
+from bridge.source.reading.reader import FOREVER, Otherwise
+from bridge.source.reading.windows import Ask, Found, Item, Swept, Window
 
 Original = Callable[..., Any]
 
@@ -20,23 +20,23 @@ Original = Callable[..., Any]
 def any_window_follows(_: Original) -> Original:
     def _next_below(
         window: Window, largest: int, back: int
-    ) -> sweep.Reading[tuple[Window | None, int]]:
-        below = yield sweep.window_from(window.end, largest)
+    ) -> windows.Reading[tuple[Window | None, int]]:
+        below = yield windows.window_from(window.end, largest)
         return below, back
 
     return _next_below
 
 
 def any_window_links(_: Original) -> Original:
-    def linked(self: Any, offset: int) -> sweep.Reading[tuple[Window, int]]:
-        window = yield sweep.window_around(offset, self.largest, 0)
+    def linked(self: Any, offset: int) -> windows.Reading[tuple[Window, int]]:
+        window = yield windows.window_around(offset, self.largest, 0)
         return window, sum(1 for item in window.items if item.at >= self.low)
 
     return linked
 
 
 def a_short_page_is_the_end(_: Original) -> Original:
-    def is_end(_before: Window) -> sweep.Reading[bool]:
+    def is_end(_before: Window) -> windows.Reading[bool]:
         yield from ()
         return True
 
@@ -44,7 +44,7 @@ def a_short_page_is_the_end(_: Original) -> Original:
 
 
 def one_pass_over_ties(_: Original) -> Original:
-    def through_ties(self: Any, window: Window, newer: int) -> sweep.Reading[Window]:
+    def through_ties(self: Any, window: Window, newer: int) -> windows.Reading[Window]:
         """Take a run of ties for read once its windows are linked by members of it."""
         window, ties, _ = yield from self._pass(window, {})
         yield Found(list(ties.values()), self.low, self.newest)
@@ -89,13 +89,13 @@ def ahead_of_its_items(_: Original) -> Original:
     def publish(self: Any, items: Sequence[Item]) -> Iterator[Found]:
         """Hand out a position of the climb that is true only once the climb is over."""
         self.low = max(self.low, items[0].at)
-        yield Found(sweep.oldest_first(items), max(self.low, self.began), self.newest)
+        yield Found(windows.oldest_first(items), max(self.low, self.began), self.newest)
 
     return publish
 
 
 def every_pass_is_complete(original: Original) -> Original:
-    def forward(*where: Any, deep: bool) -> sweep.Reading[Swept]:
+    def forward(*where: Any, deep: bool) -> windows.Reading[Swept]:
         swept: Swept = yield from original(*where, deep=deep)
         return swept if swept.backlog else replace(swept, complete=True)
 
@@ -103,7 +103,7 @@ def every_pass_is_complete(original: Original) -> Original:
 
 
 def order_does_not_matter(original: Original) -> Original:
-    def to_the_end(*where: Any) -> sweep.Reading[Swept]:
+    def to_the_end(*where: Any) -> windows.Reading[Swept]:
         swept: Swept = yield from original(*where)
         return replace(swept, complete=True, is_sorted=True)
 
@@ -125,7 +125,7 @@ def without_bound(_: Original) -> Original:
 def stop_at_the_frontier(_: Original) -> Original:
     def stop(self: Any) -> Any:
         position = self.checkpoint.position
-        return max(position.frontier or sweep.BEGINNING, position.oldest)
+        return max(position.frontier or windows.BEGINNING, position.oldest)
 
     return stop
 
@@ -133,7 +133,7 @@ def stop_at_the_frontier(_: Original) -> Original:
 def only_the_frontier_counts(_: Original) -> Original:
     def stop(self: Any) -> Any:
         frontier = self.checkpoint.position.frontier
-        return sweep.BEGINNING if frontier is None else frontier - self.lateness
+        return windows.BEGINNING if frontier is None else frontier - self.lateness
 
     return stop
 

@@ -11,9 +11,10 @@ from aiokafka import TopicPartition
 
 from bridge.clock import SECOND, Micros
 from bridge.kafka.producer import Record
-from bridge.source.checkpoint import Batch, Checkpoint, Position
-from bridge.source.segment import Entry, Segment
-from bridge.source.sweep import BEGINNING, Item
+from bridge.source.checkpoint.position import Position
+from bridge.source.checkpoint.segment import Entry, Segment
+from bridge.source.checkpoint.state import Batch, Checkpoint
+from bridge.source.reading.windows import BEGINNING, Item
 from simulation.process import LAYOUT
 
 Original = Callable[..., Any]

@@ -9,25 +9,20 @@ from bridge.config import Settings
 from bridge.kafka import producer
 from bridge.missions import answers, faults
 from bridge.missions.client import MissionsClient
-from bridge.source import (
-    audit,
-    checkpoint,
-    checkpoint_records,
-    climb,
-    convert,
-    gaps,
-    owner,
-    sweep,
-    takeover,
-)
+from bridge.source import owner, takeover
 from bridge.source.allowance import Allowance
-from bridge.source.checkpoint import Checkpoint, Position
+from bridge.source.audits import rules
+from bridge.source.checkpoint import gaps, records, state
+from bridge.source.checkpoint.position import Position
+from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.owner import Source
 from bridge.source.poller import Poller
 from bridge.source.progress import Progress
-from bridge.source.reader import Reader
-from bridge.source.server_clock import ServerClock
-from bridge.source.transaction import Committer
+from bridge.source.reading import climb, sweep
+from bridge.source.reading.reader import Reader
+from bridge.source.reading.server_clock import ServerClock
+from bridge.source.writing import convert
+from bridge.source.writing.transaction import Committer
 from simulation import bugs_in_reading as reading
 from simulation import bugs_in_writing as writing
 from simulation import catching
@@ -103,22 +98,22 @@ MUTANTS: Final[dict[str, Mutant]] = {
         climb._Climb, "publish", reading.ahead_of_its_items, ("killed-climbs",)
     ),
     "a climb's position is not kept": Mutant(
-        checkpoint_records, "read_back", writing.the_climb_is_not_kept, ("killed-climbs",)
+        records, "read_back", writing.the_climb_is_not_kept, ("killed-climbs",)
     ),
     "the first 404 closes a run": Mutant(
-        audit, "after_absence", reading.gone_for_good, ("gateways",)
+        rules, "after_absence", reading.gone_for_good, ("gateways",)
     ),
     "a gateway's 404 closes a run": Mutant(
         faults,
         "is_own_form",
         reading.everybody_is_the_api,
         ("gateways",),
-        also=((audit, "after_absence", reading.gone_for_good),),
+        also=((rules, "after_absence", reading.gone_for_good),),
     ),
     "events are published newest first": Mutant(
         sweep, "oldest_first", reading.the_newest_first, ("calm",)
     ),
-    "nothing is marked late": Mutant(checkpoint, "Fresh", writing.nobody_is_late, ("late",)),
+    "nothing is marked late": Mutant(state, "Fresh", writing.nobody_is_late, ("late",)),
     "what comes late is dropped": Mutant(Checkpoint, "plan", writing.drop_what_is_late, ("late",)),
     "digests of 32 bits": Mutant(convert, "digest", reading.of_32_bits, ("odd-ids",)),
     "digests without lengths": Mutant(convert, "digest", reading.without_lengths, ("odd-ids",)),

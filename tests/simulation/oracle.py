@@ -11,10 +11,10 @@ from bridge.clock import Micros
 from bridge.dev.feed import Event
 from bridge.errors import StateError
 from bridge.missions.timestamps import micros
-from bridge.source import checkpoint_records as state
-from bridge.source.checkpoint import Checkpoint
-from bridge.source.record_headers import headers_of, origin_in
+from bridge.source.checkpoint import records as state
+from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.takeover import feed_of
+from bridge.source.writing.headers import headers_of, origin_in
 from simulation import oracle_audit
 from simulation.brokers import Brokers, Written
 from simulation.oracle_audit import Name, Told

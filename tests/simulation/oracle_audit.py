@@ -10,8 +10,8 @@ from typing import Any
 
 from bridge.clock import Micros
 from bridge.dev.feed import Event
-from bridge.source.record_headers import digest_of, headers_of
-from bridge.source.runs import fold
+from bridge.source.checkpoint.runs import fold
+from bridge.source.writing.headers import digest_of, headers_of
 from simulation.brokers import Written
 
 Name = tuple[str, str]

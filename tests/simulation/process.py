@@ -17,9 +17,9 @@ from bridge.health import Health
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
-from bridge.source.checkpoint import Checkpoint
+from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.owner import Source
-from bridge.source.publish import Layout
+from bridge.source.writing.publish import Layout
 from simulation.clients import KafkaOn
 from simulation.network import Network
 from simulation.scenario import Scenario

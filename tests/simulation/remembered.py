@@ -15,7 +15,7 @@ import httpx._urls
 
 from bridge.dev import simulator
 from bridge.missions import answers
-from bridge.source import convert
+from bridge.source.writing import convert
 
 MOST: Final = 8192
 

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 
 from bridge.clock import Micros
 from bridge.missions.timestamps import moment
-from bridge.source.sweep import BEGINNING
+from bridge.source.reading.windows import BEGINNING
 from simulation.brokers import Brokers
 from simulation.chaos import meddle
 from simulation.group import Group

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.source.segment import digest
+from bridge.source.identity import digest
 from simulation import mutants
 from simulation.findings import FINDINGS
 from simulation.playing import quietly

@@ -25,7 +25,7 @@ from bridge.commands.records import Records
 from bridge.errors import InvalidRecord
 from bridge.kafka.partition import Partitioner, crc32, murmur2
 from bridge.kafka.producer import Record
-from bridge.source.publish import stub
+from bridge.source.writing.publish import stub
 
 COMMANDS = "missions.commands"
 KEY = b"8a1d3c52-0c55-4a6f-8b62-1d2f7a9e4c02"

@@ -20,16 +20,16 @@ from bridge.kafka.producer import Record
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget
 from bridge.missions.timestamps import micros
-from bridge.source import checkpoint_records as state
-from bridge.source.assembly import assembled
-from bridge.source.checkpoint import Checkpoint
-from bridge.source.enrich import MissionIndex
+from bridge.source.build import assembled
+from bridge.source.checkpoint import records as state
+from bridge.source.checkpoint.state import Checkpoint
+from bridge.source.identity import digest
 from bridge.source.poller import Poller
-from bridge.source.publish import Layout, Publisher
-from bridge.source.segment import digest
-from bridge.source.sweep import BEGINNING
+from bridge.source.reading.windows import BEGINNING
 from bridge.source.takeover import Desk, feed_of
-from bridge.source.view import View
+from bridge.source.tools.access import View
+from bridge.source.writing.mission_index import MissionIndex
+from bridge.source.writing.publish import Layout, Publisher
 
 START: Micros = 1_773_057_600 * SECOND
 SETTINGS = Settings()

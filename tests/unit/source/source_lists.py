@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 from bridge.clock import Micros
-from bridge.source import sweep
-from bridge.source.climb import climb as ascend
-from bridge.source.sweep import Ask, Found, Item, Swept, Window
+from bridge.source.reading import sweep, windows
+from bridge.source.reading.climb import climb as ascend
+from bridge.source.reading.windows import Ask, Found, Item, Swept, Window
 
 NOW: Micros = 10**12
 
@@ -42,7 +42,7 @@ class Listing:
         rows = self.rows[ask.offset : ask.offset + ask.size]
         return Window(ask, rows, self.server_time, len(self.rows))
 
-    def sweep(self, steps: sweep.Reading[Swept]) -> tuple[Swept, list[Found]]:
+    def sweep(self, steps: windows.Reading[Swept]) -> tuple[Swept, list[Found]]:
         """Drive a pass; returns its result and what it handed out."""
         found: list[Found] = []
         try:

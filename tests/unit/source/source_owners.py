@@ -16,7 +16,7 @@ from bridge.health import Health
 from bridge.kafka.lease import Lease
 from bridge.missions.access import AccessGate
 from bridge.source.owner import Source
-from bridge.source.publish import Layout
+from bridge.source.writing.publish import Layout
 
 ID = SETTINGS.transactional_id_source("default")
 

@@ -7,7 +7,7 @@ from typing import Any
 from source_bench import LAYOUT, STATE, Bench
 
 from bridge.kafka.producer import Record
-from bridge.source.repair import Repair, repair
+from bridge.source.tools.repair import Repair, repair
 
 
 async def filled(**options: Any) -> Bench:

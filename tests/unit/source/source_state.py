@@ -9,12 +9,9 @@ from source_codec import CHECKPOINT, CODEC, decode
 from source_lists import item
 
 from bridge.clock import Micros
-from bridge.source.checkpoint import Batch, Checkpoint
-from bridge.source.checkpoint_records import (
-    read_back,
-    records,
-)
-from bridge.source.sweep import BEGINNING, Item
+from bridge.source.checkpoint.records import read_back, records
+from bridge.source.checkpoint.state import Batch, Checkpoint
+from bridge.source.reading.windows import BEGINNING, Item
 
 FEED = "0123456789abcdef"
 

@@ -9,9 +9,9 @@ import pytest
 from source_bench import Bench
 
 from bridge.clock import SECOND
-from bridge.source import audit
-from bridge.source.runs import Listing, RunSummary
-from bridge.source.segment import short_run
+from bridge.source.audits import rules
+from bridge.source.checkpoint.runs import Listing, RunSummary
+from bridge.source.identity import short_run
 
 DAY = 86_400.0
 OWN = {"errors": [{"code": "10005", "title": "Resource not found"}]}
@@ -101,19 +101,19 @@ async def test_a_gap_stays_open_until_a_second_look_confirms_that_a_run_is_gone(
 
 
 def test_a_run_is_given_up_when_it_was_gone_for_a_day() -> None:
-    first = audit.after_absence(RunSummary(count=3), 1_000)
+    first = rules.after_absence(RunSummary(count=3), 1_000)
     assert (first.stage, first.listed) == ("gone", Listing(0, 0, 1_000))
     day = round(DAY * SECOND)
-    assert audit.after_absence(first, 1_000 + day - 1) == first
-    assert audit.after_absence(first, 1_000 + day).stage == "closed"
-    assert audit.there_again(first).stage == "open"
+    assert rules.after_absence(first, 1_000 + day - 1) == first
+    assert rules.after_absence(first, 1_000 + day).stage == "closed"
+    assert rules.there_again(first).stage == "open"
 
 
 def test_a_run_that_is_gone_is_asked_about_less_and_less_often() -> None:
-    gone = audit.after_absence(RunSummary(), 0)
+    gone = rules.after_absence(RunSummary(), 0)
     interval, at, looks = 600 * SECOND, 0, 0
     while at < round(DAY * SECOND):
-        at = audit.due(gone, at, lateness=900 * SECOND, interval=interval)
+        at = rules.due(gone, at, lateness=900 * SECOND, interval=interval)
         looks += 1
     assert looks == 9
 

@@ -12,9 +12,9 @@ from source_owners import Own, assert_exact, published, until
 
 from bridge.errors import StateError
 from bridge.kafka.partition import murmur2
-from bridge.source.publish import Layout
-from bridge.source.repair import repair
 from bridge.source.takeover import feed_of
+from bridge.source.tools.repair import repair
+from bridge.source.writing.publish import Layout
 
 
 async def test_the_checkpoint_of_another_account_is_refused(own: Own) -> None:

@@ -10,8 +10,8 @@ import stamina
 from source_bench import Bench
 
 from bridge.clock import SECOND
-from bridge.source.runs import fold
-from bridge.source.segment import digest
+from bridge.source.checkpoint.runs import fold
+from bridge.source.identity import digest
 
 DAY = 86_400.0
 

@@ -7,12 +7,11 @@ from source_lists import item
 from source_state import FEED, Topic, filled, fresh, plan
 
 from bridge.clock import SECOND
-from bridge.source.checkpoint import EXPIRE_AT_ONCE, Checkpoint, Climb, Position
-from bridge.source.checkpoint_records import (
-    records,
-)
-from bridge.source.segment import LONGEST_RUN_ID, digest
-from bridge.source.sweep import BEGINNING
+from bridge.source.checkpoint.position import Climb, Position
+from bridge.source.checkpoint.records import records
+from bridge.source.checkpoint.state import EXPIRE_AT_ONCE, Checkpoint
+from bridge.source.identity import LONGEST_RUN_ID, digest
+from bridge.source.reading.windows import BEGINNING
 
 
 def test_an_event_is_new_once() -> None:

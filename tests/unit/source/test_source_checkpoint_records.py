@@ -14,16 +14,12 @@ from source_state import FEED, Topic, filled, fresh, plan
 
 from bridge.clock import Micros
 from bridge.errors import StateError
-from bridge.source.checkpoint import Checkpoint, Climb, Position
-from bridge.source.checkpoint_records import (
-    VERSION,
-    claim_record,
-    concerns,
-    read_back,
-)
-from bridge.source.runs import RunSummary
-from bridge.source.segment import ENTRY_1, Segment
-from bridge.source.sweep import BEGINNING, Item
+from bridge.source.checkpoint.position import Climb, Position
+from bridge.source.checkpoint.records import VERSION, claim_record, concerns, read_back
+from bridge.source.checkpoint.runs import RunSummary
+from bridge.source.checkpoint.segment import ENTRY_1, Segment
+from bridge.source.checkpoint.state import Checkpoint
+from bridge.source.reading.windows import BEGINNING, Item
 
 MOMENTS = st.integers(1, 60)  # the midnight that began 1970 stands for no event at all
 EVENT = st.tuples(st.integers(0, 120), MOMENTS)

@@ -7,10 +7,7 @@ from random import Random
 import pytest
 from source_lists import NOW, Listing, arrivals, item, newest_first, numbers
 
-from bridge.source.sweep import (
-    BEGINNING,
-    Ask,
-)
+from bridge.source.reading.windows import BEGINNING, Ask
 
 
 @pytest.mark.parametrize("page", [50, 51, 100])

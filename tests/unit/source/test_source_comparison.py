@@ -14,12 +14,13 @@ from bridge.clock import Micros
 from bridge.missions import jsontext
 from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
-from bridge.source import convert
-from bridge.source.checkpoint import Fresh
-from bridge.source.comparison import Comparison
-from bridge.source.kept import Kept, kept
-from bridge.source.record_headers import DIGEST, ORIGIN, REPLAY
-from bridge.source.sweep import BEGINNING, Ask, Item
+from bridge.source.checkpoint.state import Fresh
+from bridge.source.reading import page_items
+from bridge.source.reading.windows import BEGINNING, Ask, Item
+from bridge.source.tools.compare import Comparison
+from bridge.source.tools.stored_event import Kept, kept
+from bridge.source.writing import convert
+from bridge.source.writing.headers import DIGEST, ORIGIN, REPLAY
 
 ASK = Ask(1, 50)
 NONE: Mapping[str, str] = {}
@@ -41,7 +42,7 @@ def event(number: int, **fields: Any) -> Event:
 
 
 def item(row: Event | Malformed) -> Item:
-    (one,) = convert.items([row], ASK, 7) or ()
+    (one,) = page_items.items([row], ASK, 7) or ()
     return one
 
 

@@ -11,10 +11,10 @@ from source_state import filled, plan
 
 from bridge.clock import SECOND
 from bridge.config import SourceSettings
-from bridge.source.checkpoint import Configured
-from bridge.source.repair import repair
-from bridge.source.reset import Start, reset
-from bridge.source.view import View
+from bridge.source.checkpoint.position import Configured
+from bridge.source.tools.access import View
+from bridge.source.tools.repair import repair
+from bridge.source.tools.reset import Start, reset
 
 MOST = Configured(7200 * SECOND, 7200 * SECOND, 600 * SECOND)
 

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from bridge.avro.schema import admit, load_schemas
 from bridge.missions.events import event_of
 from bridge.missions.models import Malformed
-from bridge.source import convert
-from bridge.source.checkpoint import Checkpoint, Position
-from bridge.source.checkpoint_records import read_back, records
-from bridge.source.content import checksum
-from bridge.source.segment import Entry, Segment
-from bridge.source.sweep import Ask
+from bridge.source.checkpoint.position import Position
+from bridge.source.checkpoint.records import read_back, records
+from bridge.source.checkpoint.segment import Entry, Segment
+from bridge.source.checkpoint.state import Checkpoint
+from bridge.source.reading import page_items
+from bridge.source.reading.content import checksum
+from bridge.source.reading.windows import Ask
 
 ROW: dict[str, Any] = {
     "event_id": "e",
@@ -91,7 +92,7 @@ def test_a_checkpoint_of_the_version_before_is_read_and_changes_nothing_by_its_c
     (segment,) = (one for one in before["fields"][1]["type"] if one.get("name") == "Segment")
     segment["fields"] = [one for one in segment["fields"] if one["name"] != "content"]
     state = Checkpoint("default", "feed")
-    (item,) = convert.items([event_of(json.dumps(ROW).encode())], Ask(1, 50), 0) or ()
+    (item,) = page_items.items([event_of(json.dumps(ROW).encode())], Ask(1, 50), 0) or ()
     batch = state.plan([item], Position(), server_time=0, keep=0, publish=lambda _: True)
     live: dict[str, dict[str, Any]] = {}
     writer = admit("checkpoint", json.dumps(before))

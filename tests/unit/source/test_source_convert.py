@@ -17,10 +17,11 @@ from bridge.missions import jsontext
 from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
 from bridge.missions.timestamps import micros
-from bridge.source import convert
-from bridge.source.checkpoint import Fresh
-from bridge.source.segment import digest
-from bridge.source.sweep import Ask, Item
+from bridge.source.checkpoint.state import Fresh
+from bridge.source.identity import digest
+from bridge.source.reading import page_items
+from bridge.source.reading.windows import Ask, Item
+from bridge.source.writing import convert
 
 NOON = 1_773_057_600 * SECOND  # 2026-03-09T12:00:00Z
 
@@ -40,7 +41,7 @@ def event(number: int = 1, **fields: Any) -> Event:
 
 
 def items(rows: Sequence[Event | Malformed], otherwise: Micros) -> tuple[Item, ...]:
-    found = convert.items(rows, Ask(1, 1000), otherwise)
+    found = page_items.items(rows, Ask(1, 1000), otherwise)
     assert found is not None
     return found
 
@@ -145,7 +146,7 @@ def test_a_malformed_row_says_when_it_happened_if_it_can() -> None:
 
 def test_rows_that_say_nothing_take_the_time_of_the_answer() -> None:
     rows = [Malformed(1, "e"), Malformed(2, "e")]
-    assert convert.items(rows, Ask(1, len(rows)), 0) is None
+    assert page_items.items(rows, Ask(1, len(rows)), 0) is None
     assert [item.at for item in items(rows, 7)] == [7, 7]
 
 
@@ -227,6 +228,6 @@ def test_a_dead_letter_carries_what_was_received() -> None:
 
 
 def test_a_row_without_a_date_says_that_its_time_is_a_neighbours() -> None:
-    found = convert.items([event(), event(timestamp="soon")], Ask(1, 50), NOON) or ()
+    found = page_items.items([event(), event(timestamp="soon")], Ask(1, 50), NOON) or ()
     assert [item.is_dated for item in found] == [True, False]
     assert found[1].at == found[0].at

@@ -9,8 +9,8 @@ from source_bench import SteppedClock, client_on, run
 
 from bridge.clock import Clock
 from bridge.errors import ApiError
-from bridge.source import enrich
-from bridge.source.enrich import PAGE, PAGES, UNKNOWN_FOR, MissionIndex
+from bridge.source.writing import mission_index
+from bridge.source.writing.mission_index import PAGE, PAGES, UNKNOWN_FOR, MissionIndex
 
 
 class Runs:
@@ -63,7 +63,7 @@ async def test_pages_are_read_until_all_are_found() -> None:
 
 
 async def test_the_list_is_not_read_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enrich, "PAGE", 2)
+    monkeypatch.setattr(mission_index, "PAGE", 2)
     runs = Runs(3 * PAGES)
     await index_on(runs).learn({"nobody"})
     assert runs.asked == list(range(1, PAGES + 1))
@@ -100,7 +100,7 @@ async def test_a_list_that_fails_is_told_and_asked_for_again() -> None:
 
 
 async def test_what_is_known_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enrich, "KNOWN", 100)
+    monkeypatch.setattr(mission_index, "KNOWN", 100)
     index = index_on(Runs(500))
     await index.learn({"run-0"})
     assert len(index._missions) == 100

@@ -7,8 +7,8 @@ import pytest
 from source_bench import Bench
 
 from bridge.clock import SECOND, Micros
-from bridge.source import gaps
-from bridge.source.checkpoint import Hole, Position
+from bridge.source.checkpoint import gaps
+from bridge.source.checkpoint.position import Hole, Position
 
 NOW: Micros = 1_773_057_600 * SECOND
 W: Micros = 900 * SECOND

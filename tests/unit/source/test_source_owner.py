@@ -16,7 +16,7 @@ from bridge.clock import utc
 from bridge.errors import GaveUp, StateError, TransactionLost
 from bridge.kafka.producer import Record
 from bridge.kafka.resets import RESET_SECONDS, RESETS
-from bridge.source.checkpoint_records import claim_record, records
+from bridge.source.checkpoint.records import claim_record, records
 
 
 def losing(

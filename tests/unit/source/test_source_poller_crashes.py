@@ -7,8 +7,9 @@ import pytest
 from source_bench import Bench, Crash
 
 from bridge.errors import TransactionLost
-from bridge.source import long_pass, transaction
-from bridge.source.checkpoint import Position
+from bridge.source import long_pass
+from bridge.source.checkpoint.position import Position
+from bridge.source.writing import transaction
 
 
 @pytest.mark.parametrize(

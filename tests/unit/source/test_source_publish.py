@@ -16,13 +16,15 @@ from bridge.kafka.producer import RECORD_BYTES, Record
 from bridge.missions import jsontext
 from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
-from bridge.source import convert
-from bridge.source.certificate import Proof
-from bridge.source.checkpoint import Checkpoint, Fresh, Position
-from bridge.source.checkpoint_records import read_back
-from bridge.source.publish import STUB_BYTES, Layout, Publisher, origin_of
-from bridge.source.sweep import BEGINNING, Ask, Link
-from bridge.source.transaction import BATCH_ITEMS
+from bridge.source.checkpoint.position import Position
+from bridge.source.checkpoint.records import read_back
+from bridge.source.checkpoint.state import Checkpoint, Fresh
+from bridge.source.reading import page_items
+from bridge.source.reading.windows import BEGINNING, Ask, Link
+from bridge.source.writing import convert
+from bridge.source.writing.certificate import Proof
+from bridge.source.writing.publish import STUB_BYTES, Layout, Publisher, origin_of
+from bridge.source.writing.transaction import BATCH_ITEMS
 
 NOW = 1_773_057_600 * SECOND
 ORIGIN = "https://api.example.test/v2/ai/missions"
@@ -59,7 +61,7 @@ def published(*rows: Event | Malformed) -> list[Record]:
         events.append(record)
         return is_event
 
-    items = convert.items(rows, ASK, NOW) or ()
+    items = page_items.items(rows, ASK, NOW) or ()
     batch = state.plan(items, Position(frontier=NOW), server_time=NOW, keep=0, publish=made)
     return events + publisher.records(state, batch, NOW, PROOF)
 
@@ -127,7 +129,7 @@ def test_a_sweep_leaves_a_certificate() -> None:
 
 def test_an_expired_segment_becomes_a_tombstone() -> None:
     state = Checkpoint("default", "feed")
-    items = convert.items([event()], ASK, NOW) or ()
+    items = page_items.items([event()], ASK, NOW) or ()
     first = state.plan(items, Position(), server_time=NOW, keep=0, publish=lambda _: True)
     state.apply(first)
     later = Position(frontier=NOW * 2)

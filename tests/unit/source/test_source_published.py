@@ -12,8 +12,8 @@ from support.fake_kafka import Process
 from bridge.clock import SECOND, Micros
 from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import Record
-from bridge.source.published import published
-from bridge.source.segment import digest
+from bridge.source.audits.published import published
+from bridge.source.identity import digest
 
 
 @pytest.fixture

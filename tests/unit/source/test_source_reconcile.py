@@ -9,9 +9,9 @@ import pytest
 from aiokafka import TopicPartition
 from source_bench import LAYOUT, Bench
 
-from bridge.source.checkpoint import Checkpoint
-from bridge.source.reconcile import Report, Run, reconcile
+from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.takeover import Desk
+from bridge.source.tools.reconcile import Report, Run, reconcile
 
 OWN = [TopicPartition(LAYOUT.events, number) for number in range(LAYOUT.event_partitions)]
 

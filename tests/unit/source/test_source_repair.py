@@ -13,11 +13,11 @@ from source_repairs import filled, forget, goes_on, keys, put, repaired
 
 from bridge.errors import StateError
 from bridge.kafka.producer import Record
-from bridge.source.checkpoint import Checkpoint
-from bridge.source.checkpoint_records import records
-from bridge.source.repair import repair
-from bridge.source.replacement import GUARD
-from bridge.source.sweep import BEGINNING
+from bridge.source.checkpoint.records import records
+from bridge.source.checkpoint.state import Checkpoint
+from bridge.source.reading.windows import BEGINNING
+from bridge.source.tools.repair import repair
+from bridge.source.tools.replacement import GUARD
 
 CRASHES = ("before", "after")
 """A process ends at a commit when it is durable, or when it is not."""
@@ -73,7 +73,7 @@ async def test_a_repair_that_ends_early_leaves_the_checkpoint_refused_and_is_beg
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whichever of its many transactions it ends at."""
-    monkeypatch.setattr("bridge.source.replacement.AT_ONCE", 1500)
+    monkeypatch.setattr("bridge.source.tools.replacement.AT_ONCE", 1500)
     bench = await filled()
     forget(bench, "seg/default/2")
     begun = bench.topics.commits

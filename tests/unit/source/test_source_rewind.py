@@ -14,10 +14,10 @@ from bridge.clock import SECOND, Micros
 from bridge.errors import StateError
 from bridge.kafka.partition import murmur2
 from bridge.missions.timestamps import micros
-from bridge.source.record_headers import headers_of
-from bridge.source.repair import repair
-from bridge.source.reset import Start, consequences, known, reset
-from bridge.source.rewind import AT_ONCE, Replayed, locate, replay
+from bridge.source.tools.repair import repair
+from bridge.source.tools.reset import Start, consequences, known, reset
+from bridge.source.tools.rewind import AT_ONCE, Replayed, locate, replay
+from bridge.source.writing.headers import headers_of
 
 OWN = [TopicPartition(LAYOUT.events, number) for number in range(LAYOUT.event_partitions)]
 OTHER = [TopicPartition("elsewhere", number) for number in range(4)]

@@ -12,9 +12,9 @@ from source_bench import Bench, Crash
 from source_lists import NOW, item, numbers
 
 from bridge.clock import Micros
-from bridge.source import climb, rising, sweep
-from bridge.source.fixed_pages import over_fixed_pages
-from bridge.source.sweep import BEGINNING, Ask, Found, Item, Reading, Swept, Window
+from bridge.source.reading import climb, rising, sweep
+from bridge.source.reading.fixed_pages import over_fixed_pages
+from bridge.source.reading.windows import BEGINNING, Ask, Found, Item, Reading, Swept, Window
 
 
 @dataclass

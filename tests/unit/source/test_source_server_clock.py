@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.clock import SECOND, Micros
-from bridge.source.server_clock import ServerClock
+from bridge.source.reading.server_clock import ServerClock
 
 BEGAN: Micros = 1_773_057_600 * SECOND
 W = 900.0

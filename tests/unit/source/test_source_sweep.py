@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from source_lists import Listing, arrivals, item, newest_first, numbers
 
-from bridge.source.sweep import (
+from bridge.source.reading.sweep import FORWARD_WINDOWS
+from bridge.source.reading.windows import (
     BEGINNING,
-    FORWARD_WINDOWS,
     SLACK,
     Ask,
     Window,

@@ -9,10 +9,10 @@ from aiokafka import TopicPartition
 from source_bench import LAYOUT, START, Bench, Crash
 
 from bridge.clock import SECOND, utc
-from bridge.source.left_out import Account, Sighting, look, reasons
-from bridge.source.rewind import replay
-from bridge.source.segment import digest
-from bridge.source.whereabouts import Place, certificates, places
+from bridge.source.identity import digest
+from bridge.source.tools.left_out import Account, Sighting, look, reasons
+from bridge.source.tools.rewind import replay
+from bridge.source.tools.why import Place, certificates, places
 
 
 async def found(bench: Bench, event: dict[str, Any], *, named: bool = True) -> list[Place]:

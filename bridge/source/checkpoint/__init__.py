@@ -1,0 +1,1 @@
+"""What a source has published and where it stands, and how that is kept in Kafka."""

@@ -1,0 +1,1 @@
+"""From items to the records of one transaction."""
