@@ -21,7 +21,7 @@ from bridge.avro.subjects import register_all, subject_of, subjects
 from bridge.avro.watch import watch
 from bridge.clock import SECOND, Clock, until_stopped, utc
 from bridge.commands.engine import Commands
-from bridge.config import Settings, SourceSettings
+from bridge.config.models import Settings, SourceSettings
 from bridge.errors import (
     EXIT_GAVE_UP,
     EXIT_OK,

@@ -15,7 +15,7 @@ from support import brokers, examples
 from support import kafka as eyes
 from support import network as networks
 
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.errors import DependencyAway
 from bridge.kafka.client import KafkaClient
 

@@ -17,7 +17,7 @@ import httpx
 from pydantic import SecretStr
 
 from bridge.clock import Clock
-from bridge.config import RegistrySettings
+from bridge.config.models import RegistrySettings
 from bridge.errors import ConfigError, RegistryAway, RegistryRefused
 from bridge.http_body import Body, UnreadableBody
 

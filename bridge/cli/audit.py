@@ -11,7 +11,7 @@ import typer
 from bridge.cli import one_source
 from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import Micros, utc
-from bridge.config import Settings, SourceSettings
+from bridge.config.models import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.kafka.topic_reader import find_topic
 from bridge.source.tools.compare import Difference

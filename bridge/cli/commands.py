@@ -16,10 +16,10 @@ from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock, utc
-from bridge.commands.brake import BREAKER, Brake, Scope
-from bridge.commands.lever import Lever
+from bridge.commands.brakes.brake import BREAKER, Brake, Scope
+from bridge.commands.brakes.brake_tool import Lever
 from bridge.commands.model import Verb
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import EXIT_OK, InvalidId
 from bridge.missions import ids
 

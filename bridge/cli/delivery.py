@@ -12,7 +12,7 @@ from bridge.avro.subjects import subject_of, subjects
 from bridge.cli.shared import open_registry, say, say_json
 from bridge.clock import Clock
 from bridge.commands.model import Status, parse
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, EXIT_UNAVAILABLE
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.partition import PARTITIONERS, murmur2

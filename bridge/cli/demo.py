@@ -20,7 +20,7 @@ def demo(
     Everything runs on this machine and is gone at the end. Exit 1 if the proof fails.
     """
     try:
-        from bridge.dev.demo import run  # noqa: PLC0415 - needs packages that only the demo needs
+        from bridge.dev.demo.demo import run  # noqa: PLC0415 - needs packages of the demo alone
     except ModuleNotFoundError as error:
         how = "pip install '.[demo]' in the project's folder, or `make demo`"
         raise ConfigError([f"the demo needs the package {error.name}: {how}"]) from error

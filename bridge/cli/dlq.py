@@ -16,7 +16,7 @@ from bridge.cli import letters, one_source
 from bridge.cli.letters import Letter, Place, Wanted
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, InvalidRecord
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import read_partition

@@ -13,8 +13,8 @@ from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
 from bridge.cli.shared import open_registry
 from bridge.clock import Clock, Micros
-from bridge.config import Settings, SourceSettings
-from bridge.config_types import parse_start
+from bridge.config.models import Settings, SourceSettings
+from bridge.config.types import parse_start
 from bridge.errors import ConfigError
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.topics import check, partition_counts, topic_specs

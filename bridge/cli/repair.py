@@ -13,8 +13,8 @@ from bridge.avro.subjects import subject_of, subjects
 from bridge.cli import one_source
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock, utc
-from bridge.commands.mending import Mended, Mender
-from bridge.config import Settings, SourceSettings
+from bridge.commands.ledger.mending import Mended, Mender
+from bridge.config.models import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.topic_reader import find_topic

@@ -8,7 +8,7 @@ import typer
 
 from bridge.avro.subjects import Registration, check_all, register_all
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 
 group = typer.Typer(no_args_is_help=True, help="The bridge's schemas in the registry.")

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from bridge.avro.registry import Registry
-from bridge.config import Need, RegistrySettings, Settings, load_settings
+from bridge.config.load import Need, load_settings
+from bridge.config.models import RegistrySettings, Settings
 from bridge.logs import configure_logging
 from bridge.printing import printable, to_json
 

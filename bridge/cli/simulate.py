@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from bridge.cli.shared import say_json
-from bridge.dev import simulator
-from bridge.dev.faults import KINDS, Behaviour
+from bridge.dev.api import simulator
+from bridge.dev.api.faults import KINDS, Behaviour
 from bridge.errors import ConfigError
 
 _BEHAVIOUR = ", ".join(name for name in Behaviour.model_fields if name != "rate")

@@ -19,7 +19,7 @@ from bridge.avro.headers import readable
 from bridge.cli import one_source
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock, Micros, utc
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import EXIT_OK, InvalidRecord, KafkaAway
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import SILENCE, Received

@@ -10,7 +10,7 @@ import typer
 
 from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import Clock
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.kafka import topics
 from bridge.kafka.client import KafkaClient

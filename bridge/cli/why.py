@@ -13,7 +13,7 @@ from bridge.cli import one_source, why_command
 from bridge.cli.shared import Config, Json, load, say, say_json
 from bridge.clock import SECOND, utc
 from bridge.commands.trace import TOPICS, Traced, Tracer
-from bridge.config import Settings, SourceSettings
+from bridge.config.models import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.source.identity import digest
 from bridge.source.tools.access import View

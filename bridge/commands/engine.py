@@ -19,12 +19,12 @@ from aiokafka import ConsumerRecord, TopicPartition
 from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.clock import Clock, utc
-from bridge.commands.brake import Follower
+from bridge.commands.brakes.brake import Follower
 from bridge.commands.decoder import Decoder
-from bridge.commands.journal import Journal
+from bridge.commands.ledger.journal import Journal
+from bridge.commands.limits import Accounts, Shared
 from bridge.commands.partition import Partition
-from bridge.commands.shared import Accounts, Shared
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import Fenced, KafkaAway
 from bridge.health import Health
 from bridge.kafka.client import KafkaClient

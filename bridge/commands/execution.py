@@ -19,14 +19,15 @@ from dataclasses import dataclass, replace
 
 from bridge import telemetry
 from bridge.clock import SECOND, until_stopped
-from bridge.commands import judgement, model, policy, sight, verbs
-from bridge.commands.brake import LONGEST_WAIT
-from bridge.commands.journal import Journal
-from bridge.commands.judgement import KeyRefused, Later, LookAtState, Settled, Unclear
+from bridge.commands import model, policy
+from bridge.commands.brakes.brake import LONGEST_WAIT
+from bridge.commands.ledger.journal import Journal
+from bridge.commands.limits import Launch, Shared
 from bridge.commands.model import Command, Doubt, Entry, Kind, Outcome, Verb
-from bridge.commands.resolution import MOST_ATTEMPTS, REPEAT, Repeat, Wait, Watch, repeats
-from bridge.commands.shared import Launch, Shared
-from bridge.commands.sight import Effect, Nothing, Sight
+from bridge.commands.requests import effects, verbs, verdicts
+from bridge.commands.requests.effects import Effect, Nothing, Sight
+from bridge.commands.requests.resolution import MOST_ATTEMPTS, REPEAT, Repeat, Wait, Watch, repeats
+from bridge.commands.requests.verdicts import KeyRefused, Later, LookAtState, Settled, Unclear
 from bridge.errors import AccessError, ApiError, ApiRejected, InvalidId, RateLimited
 
 _REFUSALS = 2
@@ -127,11 +128,11 @@ class Execution:
         before = self.entry.before
         if not self.entry.is_open:
             try:
-                before = await sight.snapshot(shared.client, self._command)
+                before = await effects.snapshot(shared.client, self._command)
             except ApiRejected:
                 before = None  # a read may be old: the answer to the request itself decides
             except InvalidId as error:
-                return judgement.judge(self._command, error, shared.clock.now())
+                return verdicts.judge(self._command, error, shared.clock.now())
             except ApiError as error:
                 return _later(error, counts=False)
             except AccessError as error:
@@ -191,8 +192,8 @@ class Execution:
         except Stale:
             return Hold(0.0)
         except _ANSWERS as error:
-            return judgement.judge(command, error, clock.now())
-        return Settled(judgement.succeeded(command, answer, clock.now()))
+            return verdicts.judge(command, error, clock.now())
+        return Settled(verdicts.succeeded(command, answer, clock.now()))
 
     # The search for the effect of a request that had no clear answer, or for why it was refused
 
@@ -202,7 +203,7 @@ class Execution:
         self._shared.note_doubt(command.command_id, there=self.entry.is_open)
         began = clock.monotonic()
         try:
-            seen = await sight.look(self._shared.client, command, self.entry, clock)
+            seen = await effects.look(self._shared.client, command, self.entry, clock)
         except ApiError as error:
             return _later(error)
         except AccessError as error:
@@ -231,21 +232,21 @@ class Execution:
         """Settle the command, or clear it for another attempt."""
         now = self._shared.clock.now()
         if self._refusal is not None and self.entry.doubt is None:
-            return Settled(judgement.confirmed(self._refusal, seen, now))
+            return Settled(verdicts.confirmed(self._refusal, seen, now))
         if isinstance(seen, Effect):
             telemetry.doubt_settled(self._verb, "found")
             if seen.twice:
                 telemetry.carried_out_twice(self._command.command_id, seen.twice)
-            return Settled(judgement.found(seen.by, seen.response, seen.ids, now))
+            return Settled(verdicts.found(seen.by, seen.response, seen.ids, now))
         may_repeat = repeats(self._verb, resolve=self._shared.resolves(self._command))
         if not (may_repeat and isinstance(seen, Nothing)):
             telemetry.doubt_settled(self._verb, "in_doubt")
-            return Settled(judgement.in_doubt(self.entry, self._doubt, now, seen.state))
+            return Settled(verdicts.in_doubt(self.entry, self._doubt, now, seen.state))
         telemetry.doubt_settled(self._verb, "absent")
         if self._refusal is not None:
-            return Settled(judgement.impossible(self._refusal, seen.state, now))
+            return Settled(verdicts.impossible(self._refusal, seen.state, now))
         if self.entry.attempts >= MOST_ATTEMPTS:
-            return Settled(judgement.failed(self.entry, self._doubt, now))
+            return Settled(verdicts.failed(self.entry, self._doubt, now))
         await self._put(self.entry.cleared())
         self._watch = None
         return Hold(_backoff(self.entry.attempts))
@@ -257,7 +258,7 @@ class Execution:
             return
         self._doubt = replace(self._doubt, told=True)
         entry = self.entry.doubted(self._doubt)
-        outcome = judgement.in_doubt(entry, self._doubt, self._shared.clock.now(), found)
+        outcome = verdicts.in_doubt(entry, self._doubt, self._shared.clock.now(), found)
         reply = await self._shared.replies.route(origin)
         told = self._journal.records.tell(entry, model.fit(outcome), origin, reply, final=False)
         await self._journal.write(entry, told, after=self.entry)
@@ -284,12 +285,12 @@ class Execution:
         """Return what a refusal that belongs to this command makes of it."""
         now = self._shared.clock.now()
         if self.entry.is_open:
-            return judgement.in_doubt(self.entry, self._doubt, now, str(error))
+            return verdicts.in_doubt(self.entry, self._doubt, now, str(error))
         if self._refusal is not None:
-            return judgement.impossible(self._refusal, str(error), now)
+            return verdicts.impossible(self._refusal, str(error), now)
         if not error.own:
-            return judgement.shut_out(self.entry, error, now)
-        return judgement.rejected(error, now)
+            return verdicts.shut_out(self.entry, error, now)
+        return verdicts.rejected(error, now)
 
     async def _put(self, entry: Entry) -> None:
         await self._journal.write(entry, after=self.entry)

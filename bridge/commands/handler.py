@@ -8,10 +8,12 @@ from contextlib import contextmanager, nullcontext
 
 from bridge import telemetry
 from bridge.clock import SECOND
-from bridge.commands import intake, judgement, model, policy
-from bridge.commands.brake import broken
+from bridge.commands import intake, model, policy
+from bridge.commands.brakes.brake import broken
 from bridge.commands.execution import Execution
-from bridge.commands.journal import Journal
+from bridge.commands.ledger.journal import Journal
+from bridge.commands.ledger.write_queue import Overtaken
+from bridge.commands.limits import Shared
 from bridge.commands.model import (
     Command,
     Doubt,
@@ -22,8 +24,7 @@ from bridge.commands.model import (
     Status,
     Verb,
 )
-from bridge.commands.queue import Overtaken
-from bridge.commands.shared import Shared
+from bridge.commands.requests import verdicts
 from bridge.errors import InvalidRecord, RegistryAway
 from bridge.kafka.producer import Record
 
@@ -113,7 +114,7 @@ class Handler:
         with self._busy_with(entry):
             if shared is None:  # begun under other settings; what is not begun was refused
                 doubt = entry.doubt or Doubt(_NO_ACCOUNT)
-                outcome = judgement.in_doubt(entry, doubt, self._shared.clock.now())
+                outcome = verdicts.in_doubt(entry, doubt, self._shared.clock.now())
                 await self._answer(entry, outcome, received, final=True, remember=True)
                 return
             execution = Execution(shared, self._journal, self._stop, command, entry)
@@ -136,9 +137,7 @@ class Handler:
         now = self._shared.clock.now()
         outcome = Outcome(Status.REJECTED, now, Problem("unreadable", f"{_UNREADABLE}: {error}"))
         if entry.is_open:
-            outcome = judgement.in_doubt(
-                entry, entry.doubt or Doubt(f"{_UNREADABLE}: {error}"), now
-            )
+            outcome = verdicts.in_doubt(entry, entry.doubt or Doubt(f"{_UNREADABLE}: {error}"), now)
         await self._answer(entry, outcome, received, final=True, remember=True)
 
     async def _answer(

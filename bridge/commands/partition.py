@@ -15,9 +15,9 @@ from aiokafka import ConsumerRecord
 from bridge import telemetry
 from bridge.clock import Clock
 from bridge.commands.handler import Handler
-from bridge.commands.journal import Journal
+from bridge.commands.ledger.journal import Journal
+from bridge.commands.limits import Shared
 from bridge.commands.model import Entry, Received
-from bridge.commands.shared import Shared
 
 MOST_WAITING = 16_384
 MOST_WAITING_BYTES = 16 * 2**20

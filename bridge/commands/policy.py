@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bridge.clock import Micros
-from bridge.commands import verbs
 from bridge.commands.model import (
     COMMAND_ID,
     Command,
@@ -24,7 +23,8 @@ from bridge.commands.model import (
     Verb,
     first_sight,
 )
-from bridge.config import CommandSettings
+from bridge.commands.requests import verbs
+from bridge.config.models import CommandSettings
 from bridge.errors import InvalidId, InvalidRecord
 from bridge.kafka.partition import PARTITIONERS, Partitioner, crc32, murmur2
 from bridge.missions import ids

@@ -10,8 +10,8 @@ from typing import Any, Final
 from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
 from bridge.commands.model import Verb
-from bridge.commands.verbs import MARK
-from bridge.config import Settings
+from bridge.commands.requests.verbs import MARK
+from bridge.config.models import Settings
 from bridge.errors import ApiRejected, ConfigError, InvalidId, InvalidRecord
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import Received, read_partition

@@ -20,7 +20,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.protocol.metadata import MetadataRequest
 
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.errors import Again, BridgeError, ClockOff, ConfigError, Fenced, KafkaAway, StateError
 from bridge.kafka.batches import Batches
 from bridge.kafka.security import connection_options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.clock import Clock
-from bridge.config import SourceSettings
+from bridge.config.models import SourceSettings
 from bridge.kafka.producer import Writer
 from bridge.missions.client import MissionsClient
 from bridge.source.audits.auditor import Auditor, Published

@@ -15,7 +15,7 @@ from typing import Any, Final
 from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.clock import SECOND, Clock, Micros, until_stopped, utc
-from bridge.config import Settings, SourceSettings
+from bridge.config.models import Settings, SourceSettings
 from bridge.errors import (
     AccessError,
     Again,

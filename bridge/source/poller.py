@@ -15,7 +15,7 @@ from typing import Final
 
 from bridge import telemetry
 from bridge.clock import SECOND, Clock, Micros
-from bridge.config import SourceSettings
+from bridge.config.models import SourceSettings
 from bridge.errors import ApiError, ApiRejected
 from bridge.missions.client import MissionsClient
 from bridge.source.allowance import Allowance

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bridge import telemetry
 from bridge.clock import EARLIEST, SECOND, Micros
-from bridge.config import SourceSettings
+from bridge.config.models import SourceSettings
 from bridge.source.audits.auditor import Auditor
 from bridge.source.checkpoint import gaps, lateness
 from bridge.source.checkpoint.position import Climb, Hole, Position

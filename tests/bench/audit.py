@@ -19,7 +19,7 @@ from support.kafka import Sent, write_topic
 from support.stage import COMMAND, Stage
 
 from bridge.clock import Clock
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.simulator import Simulator
 
 LIMIT_MB = 1000.0
 

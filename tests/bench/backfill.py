@@ -18,7 +18,7 @@ from support import brokers
 from support.stage import Stage, wait_for
 
 from bridge.clock import Clock
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.simulator import Simulator
 
 LIMIT_MB = 200.0
 GROWTH = 1.1

@@ -17,7 +17,7 @@ from support import brokers
 from support.stage import Bridge, Stage
 
 from bridge.clock import SECOND, Clock
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.simulator import Simulator
 
 POLL = 2.0
 PAGE = 1000

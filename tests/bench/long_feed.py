@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bridge.clock import Clock
-from bridge.dev.delivery import serving
+from bridge.dev.api.http import serving
 
 PER_RUN = 50
 SPACING = timedelta(milliseconds=200)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bridge.clock import Micros
-from bridge.dev.answers import instant
+from bridge.dev.api.answers import instant
 
 Row = dict[str, Any]
 Answer = tuple[int, Row | None]

@@ -11,15 +11,17 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from bridge.clock import SECOND
-from bridge.commands import policy, sight
-from bridge.commands.judgement import Later, Settled
-from bridge.commands.ledger import HORIZON, position_key
+from bridge.commands import policy
+from bridge.commands.ledger.ledger import HORIZON
+from bridge.commands.ledger.position import Position
+from bridge.commands.ledger.reader import Found
+from bridge.commands.ledger.write_queue import Overtaken
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Status
 from bridge.commands.policy import Answer
-from bridge.commands.position import Position
-from bridge.commands.queue import Overtaken
-from bridge.commands.reader import Found
-from bridge.commands.sight import Effect, Nothing, Otherwise, Sight
+from bridge.commands.requests import effects
+from bridge.commands.requests.effects import Effect, Nothing, Otherwise, Sight
+from bridge.commands.requests.verdicts import Later, Settled
+from bridge.commands.state_record import position_key
 from bridge.errors import ApiError
 from bridge.kafka.producer import Record
 from command_simulation.stage import LETTERS
@@ -193,15 +195,15 @@ def letters_are_dropped(original: Original) -> Original:
 
 def at_once(_: Original) -> Original:
     """Believe the first look."""
-    return lambda _self, sight, _began: sight
+    return lambda _self, sight, _began: effects
 
 
 def every_look_is_fresh(original: Original) -> Original:
     """Take a list that shows nothing newer than the request for no old copy."""
 
     async def look(*what: Any) -> Sight:
-        sight: Sight = await original(*what)
-        return replace(sight, certain=True) if isinstance(sight, Nothing) else sight
+        effects: Sight = await original(*what)
+        return replace(effects, certain=True) if isinstance(effects, Nothing) else effects
 
     return look
 
@@ -210,8 +212,8 @@ def as_ordered_is_enough(original: Original) -> Original:
     """Take a state that may have been so before for the effect of the request."""
 
     async def look(*what: Any) -> Sight:
-        sight: Sight = await original(*what)
-        return replace(sight, proven=True) if isinstance(sight, Effect) else sight
+        effects: Sight = await original(*what)
+        return replace(effects, proven=True) if isinstance(effects, Effect) else effects
 
     return look
 
@@ -220,8 +222,8 @@ def unseen_is_absent(original: Original) -> Original:
     """Take what cannot be seen, or is otherwise, for a proof that nothing was done."""
 
     async def look(*what: Any) -> Sight:
-        sight: Sight = await original(*what)
-        return Nothing(sight.state, certain=True) if isinstance(sight, Otherwise) else sight
+        effects: Sight = await original(*what)
+        return Nothing(effects.state, certain=True) if isinstance(effects, Otherwise) else effects
 
     return look
 
@@ -284,7 +286,9 @@ def the_first_look_explains_a_refusal(original: Original) -> Original:
     async def _search(self: Any, watch: Any) -> Any:
         if self._refusal is None or self.entry.doubt is not None:
             return await original(self, watch)
-        seen = await sight.look(self._shared.client, self._command, self.entry, self._shared.clock)
+        seen = await effects.look(
+            self._shared.client, self._command, self.entry, self._shared.clock
+        )
         return await self._concluded(seen)
 
     return _search

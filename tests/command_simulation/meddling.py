@@ -10,8 +10,8 @@ from simulation import chaos
 from simulation.process import CODEC
 from simulation.virtual import wall
 
-from bridge.commands import brake
-from bridge.commands.brake import Brake, Scope, state
+from bridge.commands.brakes import brake
+from bridge.commands.brakes.brake import Brake, Scope, state
 from command_simulation import network
 from command_simulation.ledgers import first_not_begun
 from command_simulation.replicas import Replicas

@@ -10,18 +10,20 @@ from simulation import catching
 from simulation.catching import Mutant
 from simulation.playing import Failure
 
-from bridge.commands import execution, judgement, ledger, policy, reader, sight
-from bridge.commands.brake import Brakes
+from bridge.commands import execution, policy
+from bridge.commands.brakes.brake import Brakes
 from bridge.commands.execution import Execution
-from bridge.commands.journal import Journal
-from bridge.commands.ledger import Ledger
+from bridge.commands.ledger import ledger, reader
+from bridge.commands.ledger.journal import Journal
+from bridge.commands.ledger.ledger import Ledger
+from bridge.commands.ledger.position import Position
+from bridge.commands.ledger.reader import Reader
+from bridge.commands.ledger.write_queue import Queue
 from bridge.commands.model import Command
 from bridge.commands.partition import Partition
-from bridge.commands.position import Position
-from bridge.commands.queue import Queue
-from bridge.commands.reader import Reader
-from bridge.commands.resolution import Watch
-from bridge.config import Settings
+from bridge.commands.requests import effects, verdicts
+from bridge.commands.requests.resolution import Watch
+from bridge.config.models import Settings
 from bridge.kafka import producer
 from bridge.missions import faults
 from bridge.missions.client import MissionsClient
@@ -97,13 +99,13 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "the first look is believed": Mutant(Watch, "conclude", bugs.at_once, ("late",)),
     "what was so before is taken for the effect": Mutant(
-        sight, "look", bugs.as_ordered_is_enough, ("late-again",)
+        effects, "look", bugs.as_ordered_is_enough, ("late-again",)
     ),
     "old pictures are taken for new ones": Mutant(
-        sight, "look", bugs.every_look_is_fresh, ("stale", "stale-resolve")
+        effects, "look", bugs.every_look_is_fresh, ("stale", "stale-resolve")
     ),
     "a mission that is gone proves that nothing was done": Mutant(
-        sight, "look", bugs.unseen_is_absent, ("vanishing-resolve",)
+        effects, "look", bugs.unseen_is_absent, ("vanishing-resolve",)
     ),
     "a start is repeated under strict": Mutant(execution, "repeats", bugs.always, ("very-late",)),
     "a new owner looks once": Mutant(
@@ -111,13 +113,13 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "doubt is told again and again": Mutant(Execution, "_tell", bugs.told_again, ("faults",)),
     "silence means that nothing was done": Mutant(
-        judgement, "judge", bugs.clear_though_silent, ("faults",)
+        verdicts, "judge", bugs.clear_though_silent, ("faults",)
     ),
     "a 5xx is taken for a refusal": Mutant(
-        judgement, "judge", bugs.refused_though_broken, ("faults",)
+        verdicts, "judge", bugs.refused_though_broken, ("faults",)
     ),
     "a redirect means that nothing was done": Mutant(
-        judgement, "judge", bugs.clear_though_redirected, ("intermediaries",)
+        verdicts, "judge", bugs.clear_though_redirected, ("intermediaries",)
     ),
     "a proxy is taken for the API": Mutant(
         faults, "is_own_form", bugs.everybody_is_the_api, ("intermediaries",)
@@ -129,7 +131,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         Execution, "_search", bugs.expired_in_doubt, ("deadlines-resolve",)
     ),
     "what is not found is told REJECTED": Mutant(
-        judgement, "in_doubt", bugs.no_effect_is_failure, ("very-late",)
+        verdicts, "in_doubt", bugs.no_effect_is_failure, ("very-late",)
     ),
     "requests leave however late": Mutant(MissionsClient, "guarded", bugs.unguarded, ("zombies",)),
     "repetitions are final": Mutant(policy, "decide", bugs.repetitions_are_final, ("users",)),

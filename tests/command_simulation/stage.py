@@ -13,8 +13,8 @@ from simulation.virtual import START, Machine, VirtualLoop, wall
 from simulation.weather import at_text
 
 from bridge.clock import SECOND
-from bridge.commands.brake import Scope
-from bridge.config import ApiSettings, CommandSettings, Settings
+from bridge.commands.brakes.brake import Scope
+from bridge.config.models import ApiSettings, CommandSettings, Settings
 from command_simulation.api import Api
 from command_simulation.cluster import Cluster
 from command_simulation.group import SESSION, Group

@@ -12,7 +12,8 @@ from simulation.playing import Outcome
 from simulation.process import CODEC
 from simulation.virtual import VirtualLoop, passing, wall
 
-from bridge.commands import engine, ledger
+from bridge.commands import engine
+from bridge.commands.ledger import ledger
 from command_simulation import clients
 from command_simulation.meddling import meddle
 from command_simulation.oracle import judge

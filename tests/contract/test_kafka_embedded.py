@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.kafka import wait_until
 
-from bridge.dev.broker import _binary, embedded_broker
-from bridge.dev.keeper import Kept
+from bridge.dev.servers.embedded_kafka import _binary, embedded_broker
+from bridge.dev.servers.keeper import Kept
 from bridge.errors import DependencyAway
 
 OWNER = """

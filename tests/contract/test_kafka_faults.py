@@ -20,7 +20,7 @@ from support.mock_kafka import (
 )
 
 from bridge.clock import Clock
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.errors import BridgeError, KafkaAway, TransactionLost
 from bridge.kafka import consumer as consuming
 from bridge.kafka.client import KafkaClient

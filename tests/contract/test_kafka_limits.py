@@ -9,7 +9,7 @@ from support.brokers import Broker, limited
 from support.kafka import create_topics, read_topic
 
 from bridge.clock import SECOND, Clock, Micros
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.errors import ClockOff, ConfigError, DependencyAway, KafkaAway
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.lease import Lease

@@ -17,7 +17,7 @@ from bridge.avro.codec import Codec
 from bridge.avro.registry import Registry
 from bridge.avro.schema import admit
 from bridge.avro.subjects import check_all, register_all, subjects
-from bridge.dev.registry import RegistryServer
+from bridge.dev.servers.registry import RegistryServer
 from bridge.errors import ConfigError, InvalidRecord
 
 COMMAND: dict[str, Any] = {

@@ -12,10 +12,10 @@ import telnyx
 from telnyx.resources.ai.missions import AsyncMissionsResource
 
 from bridge.clock import Clock
-from bridge.dev.delivery import serving
-from bridge.dev.faults import Behaviour
-from bridge.dev.operations import OPERATIONS
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.faults import Behaviour
+from bridge.dev.api.http import serving
+from bridge.dev.api.operations import OPERATIONS
+from bridge.dev.api.simulator import Simulator
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from support.command_mix import each_verb
 from support.commands import order
 from support.stage import CANARY, Bridge, Stage, stage, wait_for
 
-from bridge.config_types import VERBS
+from bridge.config.types import VERBS
 
 SETTLE = 2.0
 SETTINGS = {

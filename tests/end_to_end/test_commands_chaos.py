@@ -20,7 +20,7 @@ from support.kafka import read_topic
 from support.stage import Bridge, Stage, stage, wait_for
 
 from bridge.clock import Clock
-from bridge.config_types import VERBS
+from bridge.config.types import VERBS
 
 COMMANDS = int(os.environ.get("COMMANDS", "1000"))
 KILLS = int(os.environ.get("KILLS", "5"))

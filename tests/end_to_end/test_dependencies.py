@@ -15,7 +15,7 @@ from support.brokers import Broker
 from support.kafka import read_topic, write_topic
 from support.stage import CANARY, Bridge, Server, Stage, stage, wait_for
 
-from bridge.dev.registry import RegistryServer
+from bridge.dev.servers.registry import RegistryServer
 
 
 def test_what_is_away_at_start_is_waited_for_and_then_named(

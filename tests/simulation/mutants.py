@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.kafka import producer
 from bridge.missions import answers, faults
 from bridge.missions.client import MissionsClient

@@ -12,7 +12,7 @@ from email.utils import formatdate, parsedate_to_datetime
 
 import httpx
 
-from bridge.dev import answers
+from bridge.dev.api import answers
 from bridge.missions.faults import FOREIGN, refused, translated
 from bridge.missions.pacing import asked_wait
 from bridge.missions.wire import Reply

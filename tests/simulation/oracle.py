@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bridge.clock import Micros
-from bridge.dev.feed import Event
+from bridge.dev.api.feed import Event
 from bridge.errors import StateError
 from bridge.missions.timestamps import micros
 from bridge.source.checkpoint import records as state

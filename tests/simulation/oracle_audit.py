@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from bridge.clock import Micros
-from bridge.dev.feed import Event
+from bridge.dev.api.feed import Event
 from bridge.source.checkpoint.runs import fold
 from bridge.source.writing.headers import digest_of, headers_of
 from simulation.brokers import Written

@@ -11,8 +11,8 @@ import httpx
 from bridge.avro.codec import Codec
 from bridge.avro.registry import Registry
 from bridge.avro.subjects import subjects
-from bridge.config import Settings, SourceSettings
-from bridge.dev.registry import RegistryServer
+from bridge.config.models import Settings, SourceSettings
+from bridge.dev.servers.registry import RegistryServer
 from bridge.health import Health
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient

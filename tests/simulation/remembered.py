@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx._urlparse
 import httpx._urls
 
-from bridge.dev import simulator
+from bridge.dev.api import simulator
 from bridge.missions import answers
 from bridge.source.writing import convert
 

@@ -32,7 +32,7 @@ class Scenario:
     roads: Roads = field(default_factory=Roads)
     chaos: Chaos = field(default_factory=Chaos)
     behaviour: Mapping[str, Any] = field(default_factory=dict)
-    """Of the simulated API: see `bridge.dev.faults.Behaviour`."""
+    """Of the simulated API: see `bridge.dev.api.faults.Behaviour`."""
     faults: tuple[Mapping[str, Any], ...] = ()
     """Of the simulated API, until the story calms down."""
     start: float | Literal["earliest", "latest"] = "earliest"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from bridge.clock import Micros
-from bridge.dev.faults import Behaviour
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.faults import Behaviour
+from bridge.dev.api.simulator import Simulator
 from simulation.brokers import Brokers
 from simulation.chaos import Fate
 from simulation.scenario import Scenario

@@ -10,10 +10,10 @@ from random import Random
 from typing import Final
 
 from bridge.clock import SECOND, Micros
-from bridge.dev.answers import instant
-from bridge.dev.feed import Event
-from bridge.dev.simulator import Simulator
-from bridge.dev.world import Ids, Mission, Run
+from bridge.dev.api.answers import instant
+from bridge.dev.api.feed import Event
+from bridge.dev.api.simulator import Simulator
+from bridge.dev.api.world import Ids, Mission, Run
 
 MISSIONS: Final = 5
 RUNS: Final = 2

@@ -11,8 +11,8 @@ import urllib.request
 from functools import partial
 from pathlib import Path
 
-from bridge.dev.java_kafka import CACHE, java_tool, maven
-from bridge.dev.keeper import Kept, Server, free_ports, keep
+from bridge.dev.servers.java_kafka import CACHE, java_tool, maven
+from bridge.dev.servers.keeper import Kept, Server, free_ports, keep
 
 VERSION = "3.0.9"  # the last that runs on Java 17
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.dev.broker import embedded_broker, evict_members
-from bridge.dev.java_kafka import VERSION, java_kafka
-from bridge.dev.keeper import Kept, free_ports
+from bridge.dev.servers.embedded_kafka import embedded_broker, evict_members
+from bridge.dev.servers.java_kafka import VERSION, java_kafka
+from bridge.dev.servers.keeper import Kept, free_ports
 from bridge.errors import DependencyAway
 from support import apicurio
 

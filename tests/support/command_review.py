@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.commands.model import Verb
-from bridge.commands.resolution import repeats
+from bridge.commands.requests.resolution import repeats
 from support.commands import Command, results
 from support.kafka import read_topic
 from support.stage import Stage

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bridge.dev.java_kafka import CACHE, java_tool, maven
+from bridge.dev.servers.java_kafka import CACHE, java_tool, maven
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -23,9 +23,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
 
 from bridge.clock import Clock
-from bridge.dev.delivery import serving
-from bridge.dev.registry import RegistryServer
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.http import serving
+from bridge.dev.api.simulator import Simulator
+from bridge.dev.servers.registry import RegistryServer
 from support.brokers import Broker
 
 CANARY = "KEY0canary0never0to0be0seen"

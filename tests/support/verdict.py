@@ -10,7 +10,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.simulator import Simulator
 from support.kafka import Seen, read_topic
 from support.stage import Bridge, Stage, wait_for
 

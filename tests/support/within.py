@@ -9,7 +9,7 @@ import pytest
 
 from bridge.app import Bridge, Only
 from bridge.clock import Clock
-from bridge.config import load_settings
+from bridge.config.load import load_settings
 from bridge.kafka.consumer import Received, read_partition
 from support.kafka import read_topic
 from support.stage import Stage

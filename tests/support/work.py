@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.dev.faults import Fault, Status
+from bridge.dev.api.faults import Fault, Status
 from support import verdict
 from support.brokers import Broker
 from support.kafka import delete_topics

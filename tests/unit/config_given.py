@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import Settings, load_settings
+from bridge.config.load import load_settings
+from bridge.config.models import Settings
 from bridge.errors import ConfigError
 
 CANARY = "KEY0canary0never0to0be0seen"

@@ -11,8 +11,8 @@ import pytest
 from config_given import CANARY, NEEDED, load, problems
 
 from bridge.commands.model import Verb
-from bridge.config import describe_settings, load_settings
-from bridge.config_types import VERBS
+from bridge.config.load import describe_settings, load_settings
+from bridge.config.types import VERBS
 from bridge.errors import EXIT_CONFIG, ConfigError
 
 

@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from bridge import metrics
 from bridge.cli import app
-from bridge.config import describe_settings
+from bridge.config.load import describe_settings
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs" / "OPERATIONS.md").read_text()

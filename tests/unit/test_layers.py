@@ -20,10 +20,7 @@ LAYERS: dict[str, int] = {
     "health": 3,
     "logs": 3,
     "output": 3,
-    "config_sources": 4,
-    "config_types": 4,
-    "config_models": 5,
-    "config": 6,
+    "config": 4,
     "missions": 7,
     "kafka": 7,
     "avro": 7,
@@ -102,7 +99,7 @@ def test_only_the_configuration_reads_the_environment() -> None:
         for path in modules()
         if "os.environ" in path.read_text() or "getenv" in path.read_text()
     }
-    outside = {name for name in readers if part_of(name) not in {"config", "config_sources", "dev"}}
+    outside = {name for name in readers if part_of(name) not in {"config", "dev"}}
     assert not outside
 
 

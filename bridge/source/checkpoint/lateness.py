@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from bridge.clock import SECOND, Micros
-from bridge.config import SourceSettings
+from bridge.config.models import SourceSettings
 from bridge.source.checkpoint.position import Configured, Late
 from bridge.source.reading.windows import Item
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bridge.clock import Clock, Micros
-from bridge.config import Settings, SourceSettings
+from bridge.config.models import Settings, SourceSettings
 from bridge.errors import RateLimited
 from bridge.kafka.consumer import Received, read_partition
 from bridge.kafka.producer import Writer

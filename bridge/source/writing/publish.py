@@ -12,7 +12,7 @@ from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.avro.headers import cloud_event, dead_letter
 from bridge.clock import Micros
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.errors import InvalidRecord
 from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import RECORD_BYTES, Record

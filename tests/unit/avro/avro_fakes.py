@@ -10,7 +10,7 @@ import httpx
 
 from bridge.avro.registry import Registry
 from bridge.clock import Clock
-from bridge.dev.registry import RegistryServer
+from bridge.dev.servers.registry import RegistryServer
 
 
 class StillClock(Clock):

@@ -11,7 +11,7 @@ from avro_fakes import record
 
 from bridge.avro.schema import NAMESPACE, admit, load_schemas
 from bridge.avro.subjects import subjects
-from bridge.config_types import VERBS
+from bridge.config.types import VERBS
 
 SCHEMAS = load_schemas()
 

@@ -20,8 +20,8 @@ from bridge.cli.letters import (
     refusal,
 )
 from bridge.commands.intake import LARGEST_COMMAND
+from bridge.commands.ledger.records import Records
 from bridge.commands.model import Received
-from bridge.commands.records import Records
 from bridge.errors import InvalidRecord
 from bridge.kafka.partition import Partitioner, crc32, murmur2
 from bridge.kafka.producer import Record

@@ -9,10 +9,10 @@ from commands_bench import Bench, Make, command
 from commands_world import FakeApi
 
 from bridge.clock import Clock
-from bridge.config_types import VERBS
-from bridge.dev.answers import Ending
-from bridge.dev.operations import find
-from bridge.dev.simulator import Simulator
+from bridge.config.types import VERBS
+from bridge.dev.api.answers import Ending
+from bridge.dev.api.operations import find
+from bridge.dev.api.simulator import Simulator
 
 PLAN = [
     {"step_id": f"s{number}", "description": "call", "sequence": number, "parent_step_id": None}

@@ -19,8 +19,8 @@ from bridge.avro.registry import Registry
 from bridge.clock import Clock
 from bridge.commands.engine import Commands
 from bridge.commands.model import Verb
-from bridge.config import ApiSettings, CommandSettings, Settings
-from bridge.dev.registry import RegistryServer
+from bridge.config.models import ApiSettings, CommandSettings, Settings
+from bridge.dev.servers.registry import RegistryServer
 from bridge.errors import Again, TransactionLost
 from bridge.health import Health
 from bridge.kafka.partition import murmur2

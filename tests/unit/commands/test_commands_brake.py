@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.clock import SECOND, utc
-from bridge.commands.brake import Brake, Brakes, Scope, state
-from bridge.commands.ledger import VERSION
+from bridge.commands.brakes.brake import Brake, Brakes, Scope, state
+from bridge.commands.state_record import VERSION
 from bridge.errors import KafkaAway
 from bridge.kafka.producer import Record
 
@@ -138,7 +138,7 @@ async def test_nothing_is_carried_out_before_the_brakes_are_read(
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("bridge.commands.brake.follow", silent)
+        patch.setattr("bridge.commands.brakes.brake.follow", silent)
         bench.send(start("c1"))
         bench.begin()
         await held(bench, 1)
@@ -161,7 +161,7 @@ async def test_brakes_that_cannot_be_read_any_more_hold_everything(
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("bridge.commands.brake.follow", away)
+        patch.setattr("bridge.commands.brakes.brake.follow", away)
         bench.kafka.away = True
         await until(lambda: bench.commands._shared.brakes.trouble)
         bench.kafka.away = False

@@ -8,9 +8,9 @@ import pytest
 from commands_bench import LETTERS, STATE, Bench, Make, hold_call, start, until
 from commands_world import BEGAN
 
-from bridge.commands import breaker as breaking
-from bridge.commands.brake import BREAKER, Brake, Scope, state
-from bridge.commands.breaker import Breaker
+from bridge.commands.brakes import breaker as breaking
+from bridge.commands.brakes.brake import BREAKER, Brake, Scope, state
+from bridge.commands.brakes.breaker import Breaker
 from bridge.errors import KafkaAway
 from bridge.kafka.producer import Record
 

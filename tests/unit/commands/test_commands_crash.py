@@ -22,7 +22,7 @@ from commands_bench import (
 )
 
 from bridge.clock import SECOND
-from bridge.commands import ledger
+from bridge.commands.ledger import ledger
 from bridge.errors import GaveUp, KafkaAway, TransactionLost
 from bridge.kafka.producer import Record
 

@@ -14,10 +14,10 @@ import pytest
 from commands_api import PROVEN, WholeApi, on_whole, order
 from commands_bench import Make
 
-from bridge.commands.resolution import Wait, Watch
-from bridge.commands.sight import Effect, Nothing
-from bridge.config_types import VERBS
-from bridge.dev.world import Run
+from bridge.commands.requests.effects import Effect, Nothing
+from bridge.commands.requests.resolution import Wait, Watch
+from bridge.config.types import VERBS
+from bridge.dev.api.world import Run
 
 LATE = 30.0
 """Seconds; the settle time is 35."""

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from bridge.avro.codec import load_schemas
 from bridge.clock import SECOND
-from bridge.commands import ledger
-from bridge.commands.ledger import HORIZON, Ledger
+from bridge.commands import state_record
+from bridge.commands.ledger import ledger
+from bridge.commands.ledger.ledger import HORIZON, Ledger
+from bridge.commands.ledger.position import Position
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
-from bridge.commands.position import Position
 from bridge.errors import InvalidRecord
 
 ORIGIN = Received(3, 17, b"key", b"\0value", (("h", b"1"), ("h", b"")), 5)
@@ -112,7 +113,7 @@ def test_position_and_claims_come_back() -> None:
 
 
 def test_a_newer_bridges_ledger_is_refused() -> None:
-    state = ledger.claim_state("abc", 1) | {"version": ledger.VERSION + 1}
+    state = ledger.claim_state("abc", 1) | {"version": state_record.VERSION + 1}
     with pytest.raises(InvalidRecord, match="run the newer bridge"):
         Ledger().fold("claim/3/abc", through_avro(state), partition=3)
 

@@ -7,7 +7,7 @@ from commands_bench import STATE, Bench, Make, start, until
 from commands_world import refusal
 from support.fake_kafka import Process
 
-from bridge.commands.mending import Mended, Mender
+from bridge.commands.ledger.mending import Mended, Mender
 from bridge.kafka.producer import Record
 
 

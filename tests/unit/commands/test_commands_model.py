@@ -11,8 +11,8 @@ import pytest
 from commands_model import FIRST_ATTEMPTS, WAYS, Crash, Fate, Tally, walk
 from simulation.playing import be_quiet, quietly
 
-from bridge.commands import resolution
 from bridge.commands.model import Verb
+from bridge.commands.requests import resolution
 
 LOST_WITHOUT_EFFECT = [
     (list(Crash).index(Crash.NONE), len(Crash)),

@@ -21,7 +21,7 @@ from bridge.commands.model import (
     first_sight,
 )
 from bridge.commands.policy import Answer, Fuse, Proceed, Repeat, Rules
-from bridge.config_types import VERBS
+from bridge.config.types import VERBS
 from bridge.kafka.partition import crc32, murmur2
 
 BODY = {"input": None, "metadata": None}

@@ -9,7 +9,7 @@ import pytest
 from commands_bench import COMMANDS, RESULTS, STATE, Bench, Make, missions, start, until
 from commands_world import MISSION, refusal
 
-from bridge.commands.copies import MOST_TRIES, RETRY
+from bridge.commands.ledger.copies import MOST_TRIES, RETRY
 from bridge.errors import Again, KafkaAway, TransactionLost
 from bridge.kafka.partition import murmur2
 
@@ -140,7 +140,7 @@ async def test_a_listing_that_fails_costs_the_copy_and_nothing_else(
     async def away(*_: object) -> Any:
         raise KafkaAway("listing topics: no answer within 15 s")
 
-    monkeypatch.setattr("bridge.commands.replies.usable", away)
+    monkeypatch.setattr("bridge.commands.ledger.ledger.replies.usable", away)
     bench = await make()
     bench.begin()
     bench.send(start("c1"), headers=asking(MINE))
@@ -229,7 +229,7 @@ async def test_a_copy_that_a_crash_prevented_is_made_by_the_next_owner(make: Mak
 async def test_what_waits_to_be_copied_is_bounded(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.commands.copies.MOST", 2)
+    monkeypatch.setattr("bridge.commands.ledger.copies.MOST", 2)
     bench = await make()
     bench.kafka.counts[MINE] = 1
     refuse(bench, MINE, KafkaAway)

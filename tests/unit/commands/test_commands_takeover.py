@@ -9,7 +9,7 @@ import httpx
 from aiokafka import TopicPartition
 from commands_bench import COMMANDS, RESULTS, STATE, Make, hold_call, missions, start, until
 
-from bridge.commands.shared import GUARD
+from bridge.commands.limits import GUARD
 from bridge.errors import TransactionLost
 from bridge.kafka.producer import Record
 

@@ -11,7 +11,7 @@ from commands_api import PROVEN, SURE, WholeApi, lose, on_whole, order
 from commands_bench import RESULTS, Make
 from commands_world import refusal
 
-from bridge.config_types import VERBS
+from bridge.config.types import VERBS
 
 SETTLE = 35.0
 

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bridge.clock import SECOND, Clock, Micros
-from bridge.dev.answers import Reply
-from bridge.dev.faults import Behaviour
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.answers import Reply
+from bridge.dev.api.faults import Behaviour
+from bridge.dev.api.simulator import Simulator
 
 START: Micros = 1_770_000_000 * SECOND
 MISSIONS = "/v2/ai/missions"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.dev.demo_proof import Published, Sent, Verdict, prove_commands, prove_events
+from bridge.dev.demo.proof import Published, Sent, Verdict, prove_commands, prove_events
 
 RUN, OTHER = "run-1", "run-2"
 SENT = [

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from bridge.clock import Clock
-from bridge.dev import demo
-from bridge.dev.demo_proof import Verdict
-from bridge.dev.demo_stage import DemoFailed
+from bridge.dev.demo import demo
+from bridge.dev.demo.proof import Verdict
+from bridge.dev.demo.stage import DemoFailed
 
 Play = Callable[..., Awaitable[dict[str, Verdict]]]
 

@@ -8,11 +8,11 @@ from typing import Self
 import pytest
 
 from bridge.clock import Clock
-from bridge.config import KafkaSettings
-from bridge.dev.demo_stage import BridgeProcess, DemoFailed, Stage, Way, stage
-from bridge.dev.docker_kafka import IMAGE, docker_kafka
-from bridge.dev.keeper import Kept
-from bridge.dev.simulator import Simulator
+from bridge.config.models import KafkaSettings
+from bridge.dev.api.simulator import Simulator
+from bridge.dev.demo.stage import BridgeProcess, DemoFailed, Stage, Way, stage
+from bridge.dev.servers.docker_kafka import IMAGE, docker_kafka
+from bridge.dev.servers.keeper import Kept
 from bridge.errors import DependencyAway
 from bridge.kafka.client import KafkaClient
 

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console, RenderableType
 
 from bridge.clock import utc
-from bridge.dev import demo_scene as scenes
-from bridge.dev.demo_proof import Verdict
-from bridge.dev.demo_scene import Scene
-from bridge.dev.demo_view import frame, report, summary
+from bridge.dev.demo import scene as scenes
+from bridge.dev.demo.proof import Verdict
+from bridge.dev.demo.scene import Scene
+from bridge.dev.demo.view import frame, report, summary
 
 AT = datetime(2026, 1, 1, 12, 30, 15, tzinfo=UTC)
 WALL = AT.timestamp()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from bridge.dev.registry import MEDIA_TYPE, RegistryServer
+from bridge.dev.servers.registry import MEDIA_TYPE, RegistryServer
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from simulator_calls import MISSIONS, START, Calls, problem
 
 from bridge.clock import SECOND
-from bridge.dev.operations import OPERATIONS
+from bridge.dev.api.operations import OPERATIONS
 
 
 def test_only_a_bearer_key_opens_it_and_the_key_can_be_changed() -> None:

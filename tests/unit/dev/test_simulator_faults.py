@@ -10,7 +10,7 @@ import pytest
 from simulator_calls import START, Calls
 
 from bridge.clock import SECOND
-from bridge.dev.answers import Ending, instant
+from bridge.dev.api.answers import Ending, instant
 
 
 def statuses(calls: Calls, path: str, times: int, method: str = "GET") -> list[int]:

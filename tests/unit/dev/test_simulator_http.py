@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from bridge.clock import Clock
-from bridge.dev.delivery import serving
-from bridge.dev.simulator import Simulator
+from bridge.dev.api.http import serving
+from bridge.dev.api.simulator import Simulator
 
 
 @contextlib.asynccontextmanager

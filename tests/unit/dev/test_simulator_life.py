@@ -9,7 +9,7 @@ from typing import Any
 from simulator_calls import START, Calls
 
 from bridge.clock import SECOND
-from bridge.dev.answers import instant
+from bridge.dev.api.answers import instant
 
 TYPES = {
     "status_change",

@@ -12,7 +12,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 import bridge
 from bridge.clock import Clock
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.errors import (
     Again,
     BridgeError,

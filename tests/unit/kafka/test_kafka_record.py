@@ -2,7 +2,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.kafka.client import BATCH_BYTES, KafkaClient, end_producer
 from bridge.kafka.producer import RECORD_BYTES, Record, _in_turn
 

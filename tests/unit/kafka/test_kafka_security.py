@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.errors import ConfigError
 from bridge.kafka.security import connection_options
 

@@ -156,6 +156,7 @@ RAW = zlib.compress(EMPTY, wbits=-15)
         ("gzip", gzip.compress(b"\xef\xbb\xbf" + EMPTY)),
         ("", b"\xef\xbb\xbf" + EMPTY),
     ],
+    ids=lambda one: one if isinstance(one, str) else "body",  # packed, it holds the time
 )
 @pytest.mark.parametrize("step", [1, 7, 1000])
 async def test_a_body_is_read_however_it_is_packed_and_labelled(

@@ -12,10 +12,10 @@ from source_codec import AUDITS, CHECKPOINT, CODEC, EVENTS, decode
 from support.fake_kafka import FakeKafka, FakeWriter, Process
 
 from bridge.clock import SECOND, Clock, Micros
-from bridge.config import Settings, SourceSettings
-from bridge.dev.answers import Ending
-from bridge.dev.faults import Behaviour
-from bridge.dev.simulator import Simulator
+from bridge.config.models import Settings, SourceSettings
+from bridge.dev.api.answers import Ending
+from bridge.dev.api.faults import Behaviour
+from bridge.dev.api.simulator import Simulator
 from bridge.kafka.producer import Record
 from bridge.missions.client import MissionsClient
 from bridge.missions.pacing import RateBudget

@@ -10,7 +10,7 @@ import httpx
 
 from bridge.avro.codec import Codec, load_schemas
 from bridge.avro.registry import Registry
-from bridge.dev.registry import RegistryServer
+from bridge.dev.servers.registry import RegistryServer
 
 EVENTS, CHECKPOINT, AUDITS = (
     "missions.events-value",

@@ -10,7 +10,7 @@ from source_repairs import forget, keys
 from source_state import filled, plan
 
 from bridge.clock import SECOND
-from bridge.config import SourceSettings
+from bridge.config.models import SourceSettings
 from bridge.source.checkpoint.position import Configured
 from bridge.source.tools.access import View
 from bridge.source.tools.repair import repair

@@ -10,7 +10,7 @@ import pytest
 from source_codec import AUDITS, CHECKPOINT, CODEC, EVENTS, decode
 
 from bridge.clock import SECOND
-from bridge.config import Settings
+from bridge.config.models import Settings
 from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import RECORD_BYTES, Record
 from bridge.missions import jsontext

@@ -1,0 +1,1 @@
+"""Which commands are held back, by whom, and how that is told to every replica."""

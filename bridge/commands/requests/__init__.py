@@ -1,0 +1,1 @@
+"""What the verbs ask of the API, and what its answers say."""

@@ -1,0 +1,1 @@
+"""The settings: their models, where they come from, and what is checked."""

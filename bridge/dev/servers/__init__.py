@@ -1,0 +1,1 @@
+"""Kafka and a registry as local processes or containers."""
