@@ -266,7 +266,6 @@ class Source:
         if not await self._gate.wait_open(stop):
             return
         self._beat(STEP_TIMEOUT + self._settings.api.timeout)
-        due = self._clock.monotonic() + self._source.poll_interval
         try:
             self._codec.check()
             more = await poller.turn()
@@ -281,7 +280,7 @@ class Source:
             self._failures = 0
             self._works("api")
             if not more:
-                await self._clock.sleep(max(0.0, due - self._clock.monotonic()), stop)
+                await self._clock.sleep(max(0.0, poller.due - self._clock.monotonic()), stop)
 
     async def _stand_by(self, stop: asyncio.Event) -> None:
         """After being fenced: wait until the group has decided anew, then for a random moment.

@@ -61,6 +61,7 @@ class Poller:
         self._progress = progress
         self._backlog = backlog
         self._feed = lists.feed(client)
+        self._due = -math.inf
         self._end = 0
         self._deep: LongPass | None = None
         self._deep_at = -math.inf
@@ -83,20 +84,28 @@ class Poller:
         """The lateness window in use."""
         return self._progress.lateness
 
+    @property
+    def due(self) -> float:
+        """When the next poll is due, in monotonic seconds."""
+        return self._due
+
     async def turn(self) -> bool:
         """Poll once, go on with a deep pass, and audit until the next poll is due.
 
+        Does not poll where that was done within the poll interval, between two pages of an audit.
         True if more is waiting. Raises what the API client and the writer raise; the checkpoint is
         then as committed.
         """
-        until = self._clock.monotonic() + self._settings.poll_interval
-        try:
-            if await self._poll():
+        now = self._clock.monotonic()
+        if now >= self._due:
+            try:
+                if await self._poll():
+                    return True
+                await self._deepen_for_a_while()
+            except Otherwise as error:
+                self._begin_anew(error)
                 return True
-            await self._deepen_for_a_while()
-        except Otherwise as error:
-            self._begin_anew(error)
-            return True
+            self._due = now + self._settings.poll_interval
         if not self._may_go_on():
             return False
         # Of two clocks the one that is behind: listings must really be a lateness window apart.
@@ -105,7 +114,7 @@ class Poller:
         proof = self._progress.proof("runs", BEGINNING, now)
         # Polls that are as slow as they are frequent must not keep audits from their part.
         part = self._settings.poll_interval / SHARE
-        until = max(until, self._clock.monotonic() + part)
+        until = max(self._due, self._clock.monotonic() + part)
         return await self._auditor.work(proof, until, self._poll_in_between)
 
     async def _poll(self) -> bool:
@@ -125,14 +134,17 @@ class Poller:
     async def _poll_in_between(self) -> float:
         """Poll while a long list is read for an audit; return when that is due again.
 
-        A backlog is left for the next turn.
+        A backlog is left for the next turn, which then begins with a poll.
         """
-        due = self._clock.monotonic() + self._settings.poll_interval
+        self._due, due = -math.inf, self._clock.monotonic() + self._settings.poll_interval
         try:
-            await self._shallow(self._progress.stop())
+            swept = await self._shallow(self._progress.stop())
             await self._deepen_for_a_while()
         except Otherwise as error:
             self._begin_anew(error)
+            return due
+        if swept is not None and not self._is_climbed(swept):
+            self._due = due
         return due
 
     def _begin_anew(self, error: Otherwise) -> None:

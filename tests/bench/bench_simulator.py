@@ -19,7 +19,7 @@ EVENTS = 20_000
 SECONDS = 5.0
 SERVER = f"""
 import json, os
-from bridge.dev.simulator import run
+from bridge.dev.api.simulator import run
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {{max(os.sched_getaffinity(0))}})
 run(events={EVENTS}, ready=lambda url: print(json.dumps(url), flush=True))

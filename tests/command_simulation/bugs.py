@@ -195,15 +195,15 @@ def letters_are_dropped(original: Original) -> Original:
 
 def at_once(_: Original) -> Original:
     """Believe the first look."""
-    return lambda _self, sight, _began: effects
+    return lambda _self, sight, _began: sight
 
 
 def every_look_is_fresh(original: Original) -> Original:
     """Take a list that shows nothing newer than the request for no old copy."""
 
     async def look(*what: Any) -> Sight:
-        effects: Sight = await original(*what)
-        return replace(effects, certain=True) if isinstance(effects, Nothing) else effects
+        seen: Sight = await original(*what)
+        return replace(seen, certain=True) if isinstance(seen, Nothing) else seen
 
     return look
 
@@ -212,8 +212,8 @@ def as_ordered_is_enough(original: Original) -> Original:
     """Take a state that may have been so before for the effect of the request."""
 
     async def look(*what: Any) -> Sight:
-        effects: Sight = await original(*what)
-        return replace(effects, proven=True) if isinstance(effects, Effect) else effects
+        seen: Sight = await original(*what)
+        return replace(seen, proven=True) if isinstance(seen, Effect) else seen
 
     return look
 
@@ -222,8 +222,8 @@ def unseen_is_absent(original: Original) -> Original:
     """Take what cannot be seen, or is otherwise, for a proof that nothing was done."""
 
     async def look(*what: Any) -> Sight:
-        effects: Sight = await original(*what)
-        return Nothing(effects.state, certain=True) if isinstance(effects, Otherwise) else effects
+        seen: Sight = await original(*what)
+        return Nothing(seen.state, certain=True) if isinstance(seen, Otherwise) else seen
 
     return look
 

@@ -16,7 +16,7 @@ from bridge.dev.servers.keeper import Kept
 from bridge.errors import DependencyAway
 
 OWNER = """
-from bridge.dev.broker import embedded_broker
+from bridge.dev.servers.embedded_kafka import embedded_broker
 import sys
 with embedded_broker() as broker:
     print(broker.address, *broker.pids, flush=True)
@@ -79,7 +79,7 @@ def test_where_there_is_no_wheel_it_says_what_to_install(monkeypatch: pytest.Mon
 def test_a_server_that_does_not_start_is_explained(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
     script.write_text(
-        "from bridge.dev.keeper import keep\n"
+        "from bridge.dev.servers.keeper import keep\n"
         "def start(server):\n"
         "    log = server.folder / 'log'\n"
         "    server.run(['sh', '-c', 'echo the reason; exit 3'], log)\n"

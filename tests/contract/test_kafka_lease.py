@@ -21,7 +21,7 @@ CLOCK = Clock()
 HOLDER = """
 import asyncio, sys
 from bridge.clock import Clock
-from bridge.config import KafkaSettings
+from bridge.config.models import KafkaSettings
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.lease import Lease
 

@@ -49,7 +49,7 @@ async def test_a_transaction_left_open_on_the_ledger_lets_no_command_run_twice(
             stranger = await asyncio.to_thread(leave_open, scene.broker, "stranger", *place)
             await asyncio.to_thread(commands.produce, scene, others)
             await asyncio.to_thread(wait_for, partial(has_told, scene, 4))
-        reading = watch_reading(scene, "commands.reader", monkeypatch, to_its_claim=guarded)
+        reading = watch_reading(scene, "commands.ledger.reader", monkeypatch, to_its_claim=guarded)
         async with bridge_within(scene, "commands"):
             await wait_until(reading.is_set, 60)
             await asyncio.to_thread(commands.produce, scene, [last])

@@ -18,10 +18,9 @@ from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.owner import Source
 from bridge.source.poller import Poller
 from bridge.source.progress import Progress
-from bridge.source.reading import climb, sweep
+from bridge.source.reading import climb, page_items, sweep
 from bridge.source.reading.reader import Reader
 from bridge.source.reading.server_clock import ServerClock
-from bridge.source.writing import convert
 from bridge.source.writing.transaction import Committer
 from simulation import bugs_in_reading as reading
 from simulation import bugs_in_writing as writing
@@ -115,9 +114,11 @@ MUTANTS: Final[dict[str, Mutant]] = {
     ),
     "nothing is marked late": Mutant(state, "Fresh", writing.nobody_is_late, ("late",)),
     "what comes late is dropped": Mutant(Checkpoint, "plan", writing.drop_what_is_late, ("late",)),
-    "digests of 32 bits": Mutant(convert, "digest", reading.of_32_bits, ("odd-ids",)),
-    "digests without lengths": Mutant(convert, "digest", reading.without_lengths, ("odd-ids",)),
-    "digests without the run": Mutant(convert, "digest", reading.of_the_event_alone, ("odd-ids",)),
+    "digests of 32 bits": Mutant(page_items, "digest", reading.of_32_bits, ("odd-ids",)),
+    "digests without lengths": Mutant(page_items, "digest", reading.without_lengths, ("odd-ids",)),
+    "digests without the run": Mutant(
+        page_items, "digest", reading.of_the_event_alone, ("odd-ids",)
+    ),
     "digests expire early": Mutant(Checkpoint, "plan", writing.expire_early, ("late",)),
     "only the last segments are known": Mutant(
         Checkpoint, "remember", writing.seen_is_forgotten, ("late",)

@@ -15,6 +15,7 @@ import httpx._urls
 
 from bridge.dev.api import simulator
 from bridge.missions import answers
+from bridge.source.reading import page_items
 from bridge.source.writing import convert
 
 MOST: Final = 8192
@@ -24,7 +25,7 @@ _COSTLY: Final[tuple[tuple[ModuleType, str], ...]] = (
     (simulator, "formatdate"),
     (answers, "parse_http_date"),
     (convert, "micros"),
-    (convert, "digest"),
+    (page_items, "digest"),
     (httpx._urls, "urlparse"),
     (httpx._urlparse, "urlparse"),
 )

@@ -317,7 +317,7 @@ def test_the_same_topics_give_the_same_groups_and_transactional_ids() -> None:
 
 
 def test_python_without_assertions_is_refused() -> None:
-    program = "from bridge.config import load_settings; load_settings(None, frozenset(), {})"
+    program = "from bridge.config.load import load_settings; load_settings(None, frozenset(), {})"
     ended = subprocess.run(
         [sys.executable, "-O", "-c", program], capture_output=True, text=True, check=False
     )

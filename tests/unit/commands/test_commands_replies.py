@@ -140,7 +140,7 @@ async def test_a_listing_that_fails_costs_the_copy_and_nothing_else(
     async def away(*_: object) -> Any:
         raise KafkaAway("listing topics: no answer within 15 s")
 
-    monkeypatch.setattr("bridge.commands.ledger.ledger.replies.usable", away)
+    monkeypatch.setattr("bridge.commands.ledger.replies.usable", away)
     bench = await make()
     bench.begin()
     bench.send(start("c1"), headers=asking(MINE))

@@ -27,7 +27,7 @@ esac
 SLOW = """
 import sys
 from pathlib import Path
-from bridge.dev.keeper import keep
+from bridge.dev.servers.keeper import keep
 
 def start(server):
     Path(sys.argv[1]).write_text(str(server.folder))

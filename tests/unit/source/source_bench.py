@@ -251,7 +251,10 @@ class Bench:
         return View(SETTINGS, self.settings, desk, client, index)
 
     async def turn(self) -> bool:
-        """Take one turn."""
+        """Take one turn, when it is due."""
+        due = self.poller.due
+        if due > self.clock.monotonic():
+            self.clock.pass_by(due - self.clock.monotonic())
         return await self.poller.turn()
 
     async def catch_up(self, most: int = 500) -> None:
