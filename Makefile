@@ -12,14 +12,15 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill audit-bench busy lock clean
+.PHONY: help demo test lint types unit integration image chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill audit-bench busy lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
 	@echo "make test         lint, types, unit, contract and end-to-end tests"
-	@echo "make lint         ruff and mypy"
+	@echo "make lint         ruff, mypy and hadolint"
 	@echo "make unit         the tests that need no broker"
 	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
+	@echo "make image        builds the container image without an engine (root, buildah, crun, mmdebstrap) and runs it"
 	@echo "make chaos-commands  COMMANDS=20000 of all verbs through KILLS=50, REBALANCES=20 and a bad API; POLICY=strict"
 	@echo "make flood        BAD=300000 and GOOD=200000 commands thrown at one bridge on a real Kafka: latency, memory, events"
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
@@ -35,12 +36,13 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/mission-bridge demo --seconds $(SECONDS)
 
-test: lint unit integration
+test: lint unit integration image
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest -q tests/unit tests/simulation tests/command_simulation tests/fuzz
@@ -48,6 +50,9 @@ unit: $(VENV)/.dev
 integration: $(VENV)/.dev
 	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
 	$(BIN)/pytest -q -n 3 --dist worksteal tests/contract tests/end_to_end
+
+image: $(VENV)/.dev
+	$(BIN)/pytest -q -rP tests/image
 
 chaos-commands: COMMANDS = 20000
 chaos-commands: KILLS = 50
@@ -94,6 +99,8 @@ busy: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/busy.py $(RATE) $(LATENESS) $(SECONDS)
 
 lock: $(VENV)/.uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -o requirements/run.lock pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -o requirements/demo.lock --extra demo pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

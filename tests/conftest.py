@@ -4,6 +4,7 @@ The embedded broker is always one. A real Apache Kafka is the other: BRIDGE_TEST
 or Java and Maven. Without any, its tests are skipped with the reason, and fail where CI=true.
 """
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from support import brokers, examples
+from support import image as images
 from support import kafka as eyes
 from support import network as networks
 
@@ -96,6 +98,18 @@ def java_example() -> Iterator[list[str]]:
     """The command that runs the example in Java."""
     with ExitStack() as stack:
         yield _required("Java example", stack, examples.java_example())
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[images.Image]:
+    """The container image, built from this repository."""
+    with ExitStack() as stack:
+        if why := os.environ.get("BRIDGE_TEST_NO_IMAGE"):
+            _USED["image"] = f"none: {why}"
+            pytest.skip(f"no image: {why}")
+        made: images.Image = _required("image", stack, images.built())
+        _USED["image"] = f"built by buildah, {made.added_mebibytes} MiB beyond its base"
+        yield made
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -94,14 +94,19 @@ class Bridge:
     """One `mission-bridge run` as a process of its own; its output is kept in files."""
 
     def __init__(
-        self, kafka: Broker, env: Mapping[str, str], folder: Path, *arguments: str
+        self,
+        kafka: Broker,
+        env: Mapping[str, str],
+        folder: Path,
+        *arguments: str,
+        command: Sequence[str] = (COMMAND, "run"),
     ) -> None:
         self._kafka = kafka
         number = len(list(folder.glob("bridge-*.out")))
         self._out, self._err = folder / f"bridge-{number}.out", folder / f"bridge-{number}.err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [COMMAND, "run", *arguments],
+                [*command, *arguments],
                 env=dict(env),
                 stdout=out,
                 stderr=err,
