@@ -23,6 +23,9 @@ MOST_WAITING = 16_384
 MOST_WAITING_BYTES = 16 * 2**20
 """Records and bytes that may wait in the lanes; at that the partition is paused."""
 
+MOST_READY = 1_000
+"""Lanes that may wait for a place: more are no use, unlike records behind those of a busy key."""
+
 LANES_PER_SLOT = 4
 """Lanes that run for each command that may be under way at a time; the others wait their turn."""
 
@@ -42,7 +45,8 @@ class Partition:
         self._patience = patience
         self._shared = shared
         self._handler = Handler(shared, journal, stop)
-        self._lanes: dict[bytes | None, deque[Job]] = {}
+        # Lists, as most have one job only: that many deques would take ten times the memory.
+        self._lanes: dict[bytes | None, list[Job]] = {}
         self._ready: deque[bytes | None] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun = False
@@ -67,12 +71,20 @@ class Partition:
     @property
     def crowded(self) -> bool:
         """Whether enough waits here."""
-        return self._waiting >= MOST_WAITING or self._bytes >= MOST_WAITING_BYTES
+        return (
+            self._waiting >= MOST_WAITING
+            or self._bytes >= MOST_WAITING_BYTES
+            or len(self._ready) >= MOST_READY
+        )
 
     @property
     def roomy(self) -> bool:
         """Whether a crowd has gone down far enough to read on."""
-        return self._waiting <= MOST_WAITING // 2 and self._bytes <= MOST_WAITING_BYTES // 2
+        return (
+            self._waiting <= MOST_WAITING // 2
+            and self._bytes <= MOST_WAITING_BYTES // 2
+            and len(self._ready) <= MOST_READY // 2
+        )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -141,7 +153,7 @@ class Partition:
         if lane is not None:
             lane.append(job)
             return
-        self._lanes[key] = deque([job])
+        self._lanes[key] = [job]
         if isinstance(job, Entry):
             self._start(key)  # begun: it waits for nobody
         else:
@@ -174,7 +186,7 @@ class Partition:
             else:
                 await self._handler.handle(job)
                 self._bytes -= job.size
-            lane.popleft()
+            del lane[0]
             self._waiting -= 1
             if not lane:
                 del self._lanes[key]

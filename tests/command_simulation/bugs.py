@@ -102,7 +102,7 @@ def by_the_wall_clock(_: Original) -> Original:
     """Forget by the times at which commands finished, as the wall clock had them."""
 
     def too_old(self: Any, _now: float, most: int) -> list[str]:
-        done = [entry for entry in self._entries.values() if entry.outcome is not None]
+        done = [self.get(command_id) for command_id in self._finished]
         newest = max((entry.outcome.finished_at for entry in done), default=0)
         horizon = newest - round(HORIZON * SECOND)
         return [e.command_id for e in done if e.outcome.finished_at < horizon][:most]

@@ -234,7 +234,7 @@ class Journal:
         completed = [item.completes for item in batch if item.completes is not None]
         ahead = self.position.with_completed(completed) if completed else None
         old = self._ledger.too_old(self._clock.monotonic(), MOST_FORGOTTEN)
-        long = self._ledger.too_long(MOST_FORGOTTEN)
+        long = self._ledger.too_long(MOST_FORGOTTEN, self.records.counts[self.records.commands])
         try:
             await self._commit(
                 writer,

@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Any
 
 from bridge.clock import Micros
+from bridge.commands.ledger.packing import pack, unpack
 from bridge.commands.ledger.position import Position
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.commands.state_record import (
@@ -34,8 +35,9 @@ DUPLICATE. Its owner counts them on the monotonic clock: setting a clock forgets
 MOST_FINISHED = 100_000
 """Finished commands beyond which the oldest are forgotten before their time."""
 
-MOST_TEXT = 64 * 2**20
-"""Characters of answers beyond which the oldest lose theirs; that they are finished stays known."""
+MOST_TEXT = 32 * 2**20
+"""Characters of answers, in all partitions of the topic, each with an equal share, beyond which the
+oldest lose theirs; that they are finished stays known."""
 
 
 class Ledger:
@@ -46,8 +48,8 @@ class Ledger:
 
     def __init__(self, began: float = 0.0) -> None:
         self._began = began
-        self._entries: dict[str, Entry] = {}
-        self._finished: dict[str, float] = {}
+        self._begun: dict[str, Entry] = {}
+        self._finished: dict[str, bytes] = {}
         self._answers: dict[str, int] = {}
         self._text = 0
         self.position: Position | None = None
@@ -57,26 +59,29 @@ class Ledger:
 
     def get(self, command_id: str) -> Entry | None:
         """Return what is known of a command."""
-        return self._entries.get(command_id)
+        packed = self._finished.get(command_id)
+        return self._begun.get(command_id) if packed is None else unpack(command_id, packed)[1]
 
     def put(self, entry: Entry, now: float | None = None) -> None:
         """Take over an entry that is durable since `now`, monotonic; None: since the beginning."""
         self.forget(entry.command_id)
-        self._entries[entry.command_id] = entry
-        if entry.outcome is not None:
-            self._finished[entry.command_id] = self._began if now is None else now
-            if entry.outcome.response:
-                self._answers[entry.command_id] = len(entry.outcome.response)
-                self._text += len(entry.outcome.response)
+        if entry.kind is not Kind.DONE:
+            self._begun[entry.command_id] = entry
+            return
+        self._finished[entry.command_id] = pack(entry, self._began if now is None else now)
+        if entry.outcome is not None and entry.outcome.response:
+            self._answers[entry.command_id] = len(entry.outcome.response)
+            self._text += len(entry.outcome.response)
 
     def shorten(self, entry: Entry) -> None:
         """Take over an entry without its answer; its age and place stay."""
-        self._entries[entry.command_id] = entry
+        since, _ = unpack(entry.command_id, self._finished[entry.command_id])
+        self._finished[entry.command_id] = pack(entry, since)
         self._text -= self._answers.pop(entry.command_id, 0)
 
     def forget(self, command_id: str) -> None:
         """Drop what is known of a command."""
-        self._entries.pop(command_id, None)
+        self._begun.pop(command_id, None)
         self._finished.pop(command_id, None)
         self._text -= self._answers.pop(command_id, 0)
 
@@ -86,26 +91,29 @@ class Ledger:
         None of them can run again: their offsets are complete in the position, which stays.
         """
         count, old = len(self._finished), list[str]()
-        for command_id, since in islice(self._finished.items(), most):
-            if since > now - HORIZON and count - len(old) <= MOST_FINISHED:
+        for command_id, packed in islice(self._finished.items(), most):
+            if count - len(old) <= MOST_FINISHED and unpack(command_id, packed)[0] > now - HORIZON:
                 break
             old.append(command_id)
         return old
 
-    def too_long(self, most: int) -> list[Entry]:
-        """Return finished commands without the answers that there is no room for, oldest first."""
+    def too_long(self, most: int, partitions: int) -> list[Entry]:
+        """Return finished commands without the answers that there is no room for, oldest first.
+
+        `partitions` is the topic's count.
+        """
         text, found = self._text, list[Entry]()
         for command_id, size in islice(self._answers.items(), most):
-            if text <= MOST_TEXT:
+            if text <= MOST_TEXT // partitions:
                 break
-            found.append(self._entries[command_id].without_answer())
+            _, entry = unpack(command_id, self._finished[command_id])
+            found.append(entry.without_answer())
             text -= size
         return found
 
     def unfinished(self) -> list[Entry]:
         """Return the commands that were begun and have no final result, in their order."""
-        begun = (entry for entry in self._entries.values() if entry.kind is not Kind.DONE)
-        return sorted(begun, key=lambda entry: entry.offset)
+        return sorted(self._begun.values(), key=lambda entry: entry.offset)
 
     def fold(self, key: str, state: Mapping[str, Any] | None, partition: int) -> None:
         """Apply one record of the topic, in the order of the topic.

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from commands_bench import RESULTS, STATE, Make, command, missions, start, until
+from commands_bench import RESULTS, STATE, Bench, Make, command, missions, start, until
 from commands_world import RUN, run
 
 from bridge.commands import partition
@@ -176,6 +176,36 @@ async def test_a_crowded_partition_is_paused_and_read_on_later(
     assert bench.running()["waiting"] == 15
     go_on.set()
     await bench.results(30)
+
+
+async def turns(bench: Bench) -> None:
+    """Let the command side take some turns."""
+    before = bench.clock.time
+    await until(lambda: bench.clock.time > before + 2)
+
+
+@pytest.mark.parametrize("keys", [60, 1])
+async def test_no_more_lanes_are_read_than_may_soon_run_but_all_behind_a_busy_key(
+    make: Make, monkeypatch: pytest.MonkeyPatch, keys: int
+) -> None:
+    monkeypatch.setattr(partition, "MOST_READY", 10)
+    monkeypatch.setattr(partition, "LANES_PER_SLOT", 1)
+    bench = await make(concurrency=5)
+    go_on = asyncio.Event()
+
+    async def wait(operation: str, request: httpx.Request) -> httpx.Response:
+        await go_on.wait()
+        return bench.api.carry_out(operation, request)
+
+    bench.api.script = wait
+    bench.begin()
+    for sent in range(0, 60, 15):
+        for number in range(sent, sent + 15):
+            bench.send(start(f"c{number}", missions(keys)[number % keys]))
+        await turns(bench)
+    assert (bench.running()["waiting"] == 60) == (keys == 1)
+    go_on.set()
+    assert len(await bench.results(60)) == 60
 
 
 async def test_a_partition_that_went_and_came_back_unseen_is_read_on(make: Make) -> None:

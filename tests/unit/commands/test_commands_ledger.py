@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 from io import BytesIO
@@ -17,6 +18,7 @@ from bridge.clock import SECOND
 from bridge.commands import state_record
 from bridge.commands.ledger import ledger
 from bridge.commands.ledger.ledger import HORIZON, Ledger
+from bridge.commands.ledger.packing import pack, unpack
 from bridge.commands.ledger.position import Position
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.errors import InvalidRecord
@@ -95,7 +97,7 @@ def test_unfinished_commands_come_in_the_order_of_the_topic() -> None:
     book = Ledger()
     for command_id, offset, kind in (("b", 9, Kind.INTENT), ("a", 2, Kind.WITHDRAWN)):
         book.put(Entry(kind, command_id, "start_run", "m", None, None, b"", offset, 0))
-    book.put(Entry(Kind.DONE, "c", "start_run", "m", None, None, b"", 1, 0))
+    book.put(Entry(Kind.NEW, "c", "start_run", "m", None, None, b"", 1, 0).done(DONE))
     assert [entry.command_id for entry in book.unfinished()] == ["a", "b"]
 
 
@@ -225,17 +227,40 @@ def test_a_full_ledger_forgets_the_oldest_early(monkeypatch: pytest.MonkeyPatch)
 def test_long_answers_are_dropped_and_no_command_is_forgotten_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ledger, "MOST_TEXT", 25)
+    monkeypatch.setattr(ledger, "MOST_TEXT", 50)
     book = Ledger()
     for number in range(6):
         book.put(finished(f"c{number}", at=number, response="x" * 10), now=0.0)
     assert book.too_old(0, most=10) == []
-    assert [entry.command_id for entry in book.too_long(most=3)] == ["c0", "c1", "c2"]
-    for entry in book.too_long(most=10):
+    assert [entry.command_id for entry in book.too_long(most=3, partitions=2)] == ["c0", "c1", "c2"]
+    for entry in book.too_long(most=10, partitions=2):
         assert entry.outcome is not None
         assert entry.outcome.response is None
         book.shorten(entry)
-    assert book.too_long(most=10) == []
+    assert book.too_long(most=10, partitions=2) == []
     known = [book.get(f"c{number}") for number in range(6)]
     answers = [entry and entry.outcome and entry.outcome.response for entry in known]
     assert answers == [None] * 4 + ["x" * 10] * 2
+
+
+@given(since=st.floats(0, 1e9))
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ENTRY.done(DONE),
+        ENTRY.attempting(before="{}", now=7)
+        .doubted(Doubt("timed out", 504, "x", told=True))
+        .done(replace(DONE, status=Status.IN_DOUBT, problem=None, response=None)),
+        replace(ENTRY, account="a", run_id="r", mission_id=None).done(Outcome(Status.EXPIRED, 9)),
+    ],
+)
+def test_a_finished_command_is_packed_without_loss(entry: Entry, since: float) -> None:
+    assert unpack(entry.command_id, pack(entry, since)) == (since, entry)
+
+
+def test_finished_commands_are_no_work_for_the_garbage_collector() -> None:
+    book = Ledger()
+    for number in range(1_000):
+        book.put(finished(f"c{number}", at=number), now=float(number))
+    gc.collect()
+    assert sum(isinstance(each, Entry) and each.kind is Kind.DONE for each in gc.get_objects()) < 50
