@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration image chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill audit-bench busy lock clean
+.PHONY: help demo test lint types unit integration image chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill profile audit-bench busy lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -29,6 +29,7 @@ help:
 	@echo "make fuzz         any records, API answers and registry answers, for MINUTES=3; or one case again, REPLAY='commands 7'"
 	@echo "make bench        figures, printed, not judged"
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
+	@echo "make profile      where the time goes in such a backfill, of EVENTS=300000: build/profile.txt"
 	@echo "make busy         requests and freshness of a steady feed: RATE=200 events/s, LATENESS=60, SECONDS=600"
 	@echo "make audit-bench  memory of audit and repair on EVENTS=1000000 events on a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
@@ -87,6 +88,14 @@ bench: $(VENV)/.dev
 
 backfill: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/backfill.py $(EVENTS)
+
+profile: EVENTS = 300000
+profile: $(VENV)/.dev $(BIN)/py-spy
+	@mkdir -p build
+	PYTHONPATH=tests $(BIN)/python tests/bench/backfill.py $(EVENTS) --profile build/profile.txt
+
+$(BIN)/py-spy: $(VENV)/.uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python py-spy==0.4.3
 
 audit-bench: EVENTS = 1000000
 audit-bench: $(VENV)/.dev

@@ -14,6 +14,7 @@ from typing import Any, Final
 from fastavro import schemaless_reader, schemaless_writer
 from fastavro.validation import validate
 
+from bridge.avro.encoder import UNFIT, Encode, encoder_of
 from bridge.avro.registry import Registry
 from bridge.avro.schema import NAMESPACE, Schema, admit, load_schemas, sole_branches
 from bridge.clock import Clock
@@ -49,6 +50,8 @@ class _Subject:
     reader: Schema
     schema_id: int
     header: bytes
+    encode_fast: Encode | None
+    """For values of the expected types, where the schema is a flat one."""
     writers: dict[int, _Writer | ValueError]
     """By id: the schemas that are registered here, or why one of them cannot be used."""
     proven: str
@@ -91,11 +94,13 @@ class Codec:
             raise ConfigError([problem])
         if not self._pin(schema_id, schema):
             raise ConfigError([self._other_meaning(schema_id)])
+        header = b"\0" + schema_id.to_bytes(4, "big")
         self._subjects[subject] = _Subject(
             subject,
             schema,
             schema_id,
-            header=b"\0" + schema_id.to_bytes(4, "big"),
+            header,
+            encode_fast=encoder_of(schema.parsed, header),
             writers={schema_id: _Writer(schema.parsed, None, {})},
             proven=schema.text,
         )
@@ -126,6 +131,11 @@ class Codec:
         Raises InvalidRecord("unencodable") for a value that does not fit the schema.
         """
         ours = self._subjects[subject]
+        if ours.encode_fast is not None:
+            try:
+                return ours.encode_fast(value)
+            except UNFIT:
+                pass  # fastavro takes it, or says what is wrong
         out = BytesIO()
         out.write(ours.header)
         try:
