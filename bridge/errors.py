@@ -19,6 +19,7 @@ BridgeError
     |-- Fenced             another owner took over: drop the source or partition and stand by
     |-- ConfigError        exit 78, every problem listed
     |-- StateError         exit 78, stored state does not fit; says how to mend it
+    |   `-- Damaged         a source's checkpoint was altered: that source alone waits for repair
     |-- DependencyAway     exit 75, not reachable within the start-up time
     `-- GaveUp             exit 70, start-up is the recovery path
 """
@@ -215,6 +216,10 @@ class StateError(Stop):
     """Stored state does not fit what runs; the message says how to mend it."""
 
     exit_code = EXIT_CONFIG
+
+
+class Damaged(StateError):
+    """A source's checkpoint has records that do not fit: the source waits until it is repaired."""
 
 
 class DependencyAway(Stop):

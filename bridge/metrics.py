@@ -161,6 +161,13 @@ owned = Gauge(
     ["role", "name"],
     registry=METRICS,
 )
+sources_held_back = Gauge(
+    "bridge_source_held_back",
+    "1 while a source waits because its checkpoint does not fit together; /readyz says what mends"
+    " it.",
+    ["source"],
+    registry=METRICS,
+)
 dead_letters = Counter(
     "bridge_dead_letters",
     "Records that could not be converted, by side (events, commands) and reason.",

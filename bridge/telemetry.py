@@ -298,6 +298,15 @@ def partition_waits(partition: int, reason: str) -> None:
     _log.error("partition_waits", partition=partition, reason=reason)
 
 
+def source_held_back(source: str, reason: str | None) -> None:
+    """Show whether a source waits because of its checkpoint, and log why when it is news."""
+    metrics.sources_held_back.labels(source).set(reason is not None)
+    if reason is not None and _is_news("checkpoint", source):
+        _log.error("source_held_back", source=source, reason=reason)
+    elif reason is None and _told.pop(("checkpoint", source), None) is not None:
+        _log.info("source_goes_on", source=source)
+
+
 def foreign_record(key: str, reason: str) -> None:
     """Log a record of another source's checkpoint that says nothing; it is passed over."""
     _log.warning("foreign_record", key=key, reason=reason)

@@ -77,16 +77,30 @@ async def _mend(settings: Settings, *, dry: bool, as_json: bool) -> int:
     finally:
         await registry.aclose()
     back = [{"partition": n, "key": key, "kind": kind} for (n, key), kind in mended.back.items()]
-    lost = [{"partition": n, "key": key} for n, key in mended.lost]
+    lost = [{"partition": n, "key": key, "do": _left_to_do(key)} for n, key in mended.lost]
     if as_json:
         say_json({"dry_run": dry, "put_back": back, "not_mended": lost})
     else:
         for one in back:
             say(f"partition {one['partition']}, key {one['key']!r}: put back: {one['kind']}")
         for one in lost:
-            say(f"partition {one['partition']}, key {one['key']!r}: the log has no earlier record")
+            place = f"partition {one['partition']}, key {one['key']!r}"
+            say(f"{place}: compaction has removed what the bridge wrote. {one['do']}")
         say("dry run: nothing was written" if dry else f"{len(back)} records were put back")
     return EXIT_DIFFERENCE if lost else EXIT_OK
+
+
+def _left_to_do(key: str) -> str:
+    """Say what a person can do about a key of the ledger of which the log has nothing else."""
+    if key.startswith("pos/"):
+        return (
+            "A null value under it lets the partition be read from BRIDGE_COMMANDS__START on; what "
+            "the ledger remembers is not done again"
+        )
+    return (
+        f"If no command had this id, write a null value under it. If one had, `mission-bridge why "
+        f"{key}` shows its results: with a null value it is carried out again if it is read again"
+    )
 
 
 async def _repair(settings: Settings, source: SourceSettings, *, dry: bool) -> Repair | None:

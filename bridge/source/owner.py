@@ -21,10 +21,12 @@ from bridge.errors import (
     Again,
     ApiError,
     ApiRejected,
+    Damaged,
     Fenced,
     KafkaAway,
     RateLimited,
     RegistryAway,
+    StateError,
     TransactionLost,
 )
 from bridge.health import Health
@@ -47,6 +49,9 @@ STEP_TIMEOUT: Final = 45.0
 
 LONGEST_WAIT: Final = 30.0
 """Seconds between two tries at most while the API is away."""
+
+HELD_SECONDS: Final = 10.0
+"""Seconds between two looks at a checkpoint that does not fit together."""
 
 LONGEST_WAIT_FOR_KAFKA: Final = 5.0
 """... while Kafka is: to try costs nobody anything, and the lease waits as well."""
@@ -90,13 +95,15 @@ class Source:
         self._failures = 0
         self._poller: Poller | None = None
         self._owning = False
+        self._account: str | None = None
+        self._held: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work whenever the lease is ours, until `stop`.
 
         A step that is under way by then gets DRAIN_SECONDS: what it does not commit is read again.
-        Raises StateError and ConfigError when stored state does not fit, GaveUp after too many
-        lost transactions.
+        Raises StateError and ConfigError when stored state does not fit what is configured, GaveUp
+        after too many lost transactions. State that was damaged is waited for.
         """
         telemetry.ownership("source", self._source.name, 0)
         self._health.unready(self._part, "starting")
@@ -114,6 +121,8 @@ class Source:
                 await self._own(stop)
             except Fenced:
                 await self._stand_by(stop)
+            except Damaged as error:
+                await self._hold_back(error, stop)
             except TransactionLost as error:
                 self._resets.count(error, self._clock.monotonic())
             except Again as error:
@@ -123,7 +132,8 @@ class Source:
         """Return what /status shows of this source; a hole from null on began with the feed."""
         poller = self._poller
         if poller is None:
-            return {"name": self._source.name, "state": self._state("taking over")}
+            shown = {"name": self._source.name, "state": self._state("taking over")}
+            return shown if self._held is None else {**shown, "held_back": self._held}
         position = poller.checkpoint.position
         complete = position.complete_until(poller.lateness)
         hole = position.hole
@@ -143,6 +153,8 @@ class Source:
         }
 
     def _state(self, working: str) -> str:
+        if self._held is not None:
+            return "held back"
         if not self._owning:
             return "standing by"
         return working if self._gate.is_open else "waiting for an API key that is let in"
@@ -181,7 +193,7 @@ class Source:
         name = self._source.name
         self._codec.check()
         self._beat(2 * STEP_TIMEOUT)
-        account = await self._account(stop)
+        self._account = await self._organization(stop)
         transactional_id = (
             self._settings.transactional_id_source(name)
             if self._settings.delivery == "exactly_once"
@@ -191,19 +203,9 @@ class Source:
             self._kafka, transactional_id, role="source", clock=self._clock, timeout=STEP_TIMEOUT
         )
         try:
-            base_url = self._settings.api.base_url
-            publisher = Publisher(self._codec, self._layout, f"{base_url}/ai/missions")
-            desk = Desk(
-                name,
-                base_url,
-                self._kafka,
-                self._codec,
-                self._layout,
-                self._clock,
-                self._settings.kafka.transaction_timeout,
-                lambda: self._beat(STEP_TIMEOUT),
-            )
-            checkpoint = await desk.take_over(writer, publisher, account)
+            origin = f"{self._settings.api.base_url}/ai/missions"
+            publisher = Publisher(self._codec, self._layout, origin)
+            checkpoint = await self._desk().take_over(writer, publisher, self._account)
             telemetry.ownership("source", name, 1)
             self._poller = self._assemble(checkpoint, publisher, writer, stop)
             self._works("kafka", "registry")
@@ -215,7 +217,19 @@ class Source:
             self._poller = None
             await writer.close()
 
-    async def _account(self, stop: asyncio.Event) -> str | None:
+    def _desk(self) -> Desk:
+        return Desk(
+            self._source.name,
+            self._settings.api.base_url,
+            self._kafka,
+            self._codec,
+            self._layout,
+            self._clock,
+            self._settings.kafka.transaction_timeout,
+            lambda: self._beat(STEP_TIMEOUT),
+        )
+
+    async def _organization(self, stop: asyncio.Event) -> str | None:
         """Return the organization that the key belongs to, where the API shows it.
 
         A list of runs that is refused or goes on failing does not show it, and holds nothing back.
@@ -292,6 +306,36 @@ class Source:
             self._beat(1)
             await self._clock.sleep(0.1, stop)
         await self._clock.sleep(random.uniform(0, 2), stop)
+
+    async def _hold_back(self, error: Damaged, stop: asyncio.Event) -> None:
+        """Wait until the checkpoint fits together again, or the lease is gone; others go on.
+
+        Nothing is written meanwhile: a writer would fence the repair.
+        """
+        damaged: Damaged | None = error
+        try:
+            while damaged is not None and self._leased() and not stop.is_set():
+                self._held = str(damaged)
+                self._health.unready(self._part, f"held back: {self._held}")
+                telemetry.source_held_back(self._source.name, self._held)
+                self._beat(HELD_SECONDS + STEP_TIMEOUT)
+                await self._clock.sleep(HELD_SECONDS, stop)
+                damaged = await self._damage(damaged)
+        finally:
+            self._held = None
+            telemetry.source_held_back(self._source.name, None)
+
+    async def _damage(self, before: Damaged) -> Damaged | None:
+        """Return what does not fit now; as before while that cannot be read."""
+        try:
+            await self._desk().look(self._account)
+        except Damaged as error:
+            return error
+        except Again:
+            return before
+        except StateError:
+            pass  # whoever takes it over is told
+        return None
 
     async def _wait(self, error: Exception, stop: asyncio.Event) -> None:
         """Wait after a failure, longer each time, and say why the source is not ready."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from bridge import telemetry
 from bridge.avro.codec import Codec
 from bridge.clock import Clock
-from bridge.errors import InvalidRecord, StateError
+from bridge.errors import Damaged, InvalidRecord, StateError
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.consumer import Received, read_partition
 from bridge.kafka.producer import Writer
@@ -78,8 +78,8 @@ class Desk:
     ) -> Checkpoint:
         """Commit a claim through `writer` and return the state that was committed before it.
 
-        Raises StateError where the checkpoint does not fit together, is of another feed or
-        account, or another source reads the same account; KafkaAway, RegistryAway, Fenced.
+        Raises Damaged where the checkpoint does not fit together, StateError where it is of another
+        feed or account, or another source reads the same account; KafkaAway, RegistryAway, Fenced.
         """
         claim = await self.claim(writer, publisher)
         live = await self.read(until=lambda record: record.key == claim)
@@ -101,10 +101,10 @@ class Desk:
         await writer.commit([publisher.state(claim, value)])
         return claim.encode()
 
-    async def look(self) -> Checkpoint:
+    async def look(self, account: str | None = None) -> Checkpoint:
         """Return the state as readers see it now, without taking it over. Raises like the above."""
         live = await self.read()
-        checkpoint = state.read_back(self.source, self.feed, self._own(live))
+        checkpoint = state.read_back(self.source, self.feed, self._own(live), account)
         self._check_partitions(checkpoint, await self._frontiers(live))
         return checkpoint
 
@@ -117,7 +117,7 @@ class Desk:
         for number, (key, value) in enumerate((await self.stored(partition, until)).items()):
             try:
                 live[key] = await self._decode(value, key)
-            except StateError as error:
+            except Damaged as error:
                 if state.concerns(self.source, key):
                     raise
                 telemetry.foreign_record(key, str(error))
@@ -143,7 +143,10 @@ class Desk:
         async with aclosing(records):
             async for record in records:
                 self.beat()
-                key = (record.key or b"").decode("utf-8", "replace")
+                try:
+                    key = (record.key or b"").decode()
+                except UnicodeDecodeError:
+                    continue  # no bridge wrote it, and under no key of ours
                 if record.value is None:
                     live.pop(key, None)
                 elif state.concerns(self.source, key) or key.startswith("frontier/"):
@@ -160,7 +163,7 @@ class Desk:
             return await self.codec.decode(f"{self.layout.checkpoint}-value", value)
         except InvalidRecord as error:
             what = f"the record {key} cannot be decoded ({error})"
-            raise StateError(state.misfit(self.source, what)) from error
+            raise Damaged(state.misfit(self.source, what)) from error
 
     async def _frontiers(self, live: Live) -> dict[str, list[dict[str, Any]]]:
         """Return the frontiers on all partitions by source; `live` is what its own one holds."""

@@ -8,18 +8,18 @@ batch (digests of its events), one summary per run that is not closed, and *clai
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import reduce
-from itertools import pairwise
+from itertools import islice, pairwise
 from operator import xor
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from bridge.clock import Micros
-from bridge.errors import StateError
+from bridge.errors import Damaged, StateError
 from bridge.source.checkpoint.gaps import EVER
 from bridge.source.checkpoint.position import Climb, Configured, Hole, Late, Position
-from bridge.source.checkpoint.runs import Listing, RunSummary
+from bridge.source.checkpoint.runs import Listing, RunSummary, Stage
 from bridge.source.checkpoint.segment import Segment
 from bridge.source.checkpoint.state import Batch, Checkpoint
 from bridge.source.reading.windows import BEGINNING
@@ -78,20 +78,20 @@ def read_back(
 ) -> Checkpoint:
     """Return the state that the newest records of one source (by key, tombstones gone) stand for.
 
-    Raises StateError where they do not fit together: another feed's, a newer version's, a segment
-    that is missing or altered, or one that is newer than the frontier.
+    Raises Damaged where they do not fit together: a newer version's, a segment that is missing or
+    altered, or one that is newer than the frontier. Raises StateError for another feed's.
     """
     frontier = live.get(f"frontier/{source}")
     if frontier is None:
         if any(key.startswith("seg/") for key in live):
-            raise StateError(misfit(source, "it has segments and no frontier"))
+            raise Damaged(misfit(source, "it has segments and no frontier"))
         return Checkpoint(source, feed)
     state = read_frontier(source, feed, frontier, account)
     body = frontier["body"][1]
     segments = _segments(source, live)
     for segment in segments:
         if segment.batch > body["batch"]:
-            raise StateError(misfit(source, f"its frontier is older than segment {segment.batch}"))
+            raise Damaged(misfit(source, f"its frontier is older than segment {segment.batch}"))
         state.remember(segment)
     _check(source, body, segments)
     for key, value in live.items():
@@ -109,7 +109,8 @@ def read_frontier(
 
     The same `account` is the same feed, at whatever address; None: the API does not show it.
 
-    Raises StateError for one of another feed or version, and for a record that is no frontier.
+    Raises StateError for one of another feed, Damaged for one of another version and for a record
+    that is no frontier.
     """
     body = _body(source, "its frontier", value, "Frontier")
     if body["feed"] != feed and (account is None or body["account"] != account):
@@ -146,7 +147,7 @@ def misfit(source: str, what: str) -> str:
 
 
 def _segments(source: str, live: Mapping[str, dict[str, Any]]) -> list[Segment]:
-    """Return the segments in order; raises StateError for one that was altered."""
+    """Return the segments in order; raises Damaged for one that was altered."""
     segments: list[Segment] = []
     for key, value in live.items():
         if not key.startswith("seg/"):
@@ -165,13 +166,13 @@ def _segments(source: str, live: Mapping[str, dict[str, Any]]) -> list[Segment]:
             body["content"],
         )
         if str(segment.batch) != number or not segment.is_sound:
-            raise StateError(misfit(source, f"segment {number} was altered"))
+            raise Damaged(misfit(source, f"segment {number} was altered"))
         segments.append(segment)
     return sorted(segments, key=lambda segment: segment.batch)
 
 
 def _check(source: str, frontier: dict[str, Any], segments: list[Segment]) -> None:
-    """Raise StateError unless these are all segments that the frontier speaks of."""
+    """Raise Damaged unless these are all segments that the frontier speaks of."""
     count = frontier["live_count"]
     if count is None:  # version 1: live..batch
         count = frontier["batch"] - frontier["live"] + 1
@@ -179,8 +180,8 @@ def _check(source: str, frontier: dict[str, Any], segments: list[Segment]) -> No
         what = f"{len(segments)} segments are there instead of {count}"
         numbers = {segment.batch for segment in segments}
         first = min(numbers, default=frontier["live"])
-        missing = sorted(set(range(first, frontier["batch"] + 1)) - numbers)
-        raise StateError(misfit(source, f"{what}; not there: {_some(missing)}"))
+        missing = (n for n in range(first, frontier["batch"] + 1) if n not in numbers)
+        raise Damaged(misfit(source, f"{what}; not there: {_some(missing)}"))
     for before, after in pairwise(segments):
         if after.batch == before.batch + 1 and after.previous != before.chain:
             raise StateError(
@@ -189,19 +190,22 @@ def _check(source: str, frontier: dict[str, Any], segments: list[Segment]) -> No
     folded = reduce(xor, (int.from_bytes(one.chain, "big") for one in segments), 0)
     there = frontier["live_xor"]
     if there is not None and there != folded.to_bytes(16, "big"):
-        raise StateError(misfit(source, "a segment is of another history"))
+        raise Damaged(misfit(source, "a segment is of another history"))
     newest = segments and segments[-1].batch == frontier["batch"]
     if newest and segments[-1].chain != frontier["chain"]:
-        raise StateError(misfit(source, f"segment {frontier['batch']} is not the newest"))
+        raise Damaged(misfit(source, f"segment {frontier['batch']} is not the newest"))
 
 
-def _some(numbers: list[int]) -> str:
-    shown = ", ".join(str(number) for number in numbers[:5])
-    return f"{shown}, ..." if len(numbers) > 5 else shown or "none of those known"
+def _some(numbers: Iterable[int]) -> str:
+    first = [str(number) for number in islice(numbers, 6)]
+    shown = ", ".join(first[:5])
+    return f"{shown}, ..." if len(first) > 5 else shown or "none of those known"
 
 
 def _summaries(source: str, key: str, value: dict[str, Any]) -> dict[str, RunSummary]:
     body = _body(source, f"the record {key}", value, "Segment")
+    if any(run["stage"] not in get_args(Stage) for run in body["runs"]):
+        raise Damaged(misfit(source, f"the record {key} names no stage of a run"))
     return {run["run_id"]: _summary(run) for run in body["runs"]}
 
 
@@ -231,19 +235,19 @@ def _carry_runs_of_version_1(state: Checkpoint) -> None:
 
 def _body(source: str, what: str, value: Mapping[str, Any], name: str) -> dict[str, Any]:
     if value["version"] > VERSION:
-        raise StateError(
+        raise Damaged(
             f"the checkpoint of source {source} was written by a newer bridge (state version "
             f"{value['version']}, this one reads up to {VERSION}): run that version or a later"
         )
     if value["version"] < VERSION - 1:
-        raise StateError(
+        raise Damaged(
             f"the checkpoint of source {source} was written by a much older bridge (state version "
             f"{value['version']}, this one reads {VERSION - 1} and {VERSION}): run a version in "
             "between first"
         )
     kind, body = value["body"]
     if not kind.endswith(f".{name}"):
-        raise StateError(misfit(source, f"{what} holds something else"))
+        raise Damaged(misfit(source, f"{what} holds something else"))
     found: dict[str, Any] = body
     return found
 

@@ -67,6 +67,8 @@ class Segment:
     @property
     def is_sound(self) -> bool:
         """Whether it is what was written: its hash fits, and its length."""
+        if not 0 <= self.batch < 2**63:
+            return False
         entry = ENTRY_1 if self.version == 1 else ENTRY
         chain = self.link(self.previous, self.batch, self.entries, self.runs)
         return chain == self.chain and len(self.entries) % entry.size == 0

@@ -16,7 +16,14 @@ from bridge.clock import utc
 from bridge.errors import GaveUp, StateError, TransactionLost
 from bridge.kafka.producer import Record
 from bridge.kafka.resets import RESET_SECONDS, RESETS
+from bridge.metrics import METRICS
 from bridge.source.checkpoint.records import claim_record, records
+from bridge.source.owner import HELD_SECONDS
+from bridge.source.tools.repair import repair
+
+
+def shown(metric: str, **labels: str) -> float | None:
+    return METRICS.get_sample_value(metric, labels)
 
 
 def losing(
@@ -274,27 +281,31 @@ async def test_the_records_of_other_sources_are_left_alone(own: Own) -> None:
     assert all(live[key.encode()] == other for key in strangers)
 
 
-@pytest.mark.parametrize("damage", ["missing", "undecodable", "other feed"])
-async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
-    own: Own, damage: str
-) -> None:
+async def filled(own: Own) -> Bench:
+    """A source that has published 20 events, and its owner gone."""
     bench = Bench(events=20)
     first = own(bench)
     await until(published(bench, 20), first)
     await first.end()
-    log = bench.topics.kafka.logs[STATE]
-    if damage == "missing":
-        log[:] = [record for record in log if record.key != b"seg/default/1"]
-    else:
-        value = b"garbage"
-        if damage == "other feed":
-            state = bench.topics.state()
-            state.feed = state.account = "another"
-            plan = state.plan([], state.position, server_time=0, keep=0, publish=None)
-            frontier = dict(records(state, plan))["frontier/default"]
-            assert frontier is not None
-            value = CODEC.encode(CHECKPOINT, frontier)
-        bench.topics.kafka.append(Record(LAYOUT.checkpoint, 0, b"frontier/default", value))
+    return bench
+
+
+def of_another_feed(bench: Bench) -> bytes:
+    """The source's frontier, as if it were of another account's feed."""
+    state = bench.topics.state()
+    state.feed = state.account = "another"
+    plan = state.plan([], state.position, server_time=0, keep=0, publish=None)
+    frontier = dict(records(state, plan))["frontier/default"]
+    assert frontier is not None
+    return CODEC.encode(CHECKPOINT, frontier)
+
+
+async def test_the_checkpoint_of_another_feed_ends_the_process_before_anything_is_written(
+    own: Own,
+) -> None:
+    bench = await filled(own)
+    value = of_another_feed(bench)
+    bench.topics.kafka.append(Record(LAYOUT.checkpoint, 0, b"frontier/default", value))
     bench.api.insert(1)
     second = own(bench)
     with pytest.raises(StateError):
@@ -302,8 +313,57 @@ async def test_a_damaged_checkpoint_ends_the_process_before_anything_is_written(
     assert len(bench.topics.events()) == 20
 
 
+SEGMENT = {"entries": b"", "settled": 0, "runs": [], "previous": b"", "chain": bytes(16)}
+RUBBISH = {
+    "text": b"garbage",
+    "nothing": b"",
+    "half a header": b"\0\0\0",
+    "a claim": CODEC.encode(CHECKPOINT, claim_record("somebody", 1)),
+    "a segment": CODEC.encode(
+        CHECKPOINT, {"version": 2, "body": ("missionbridge.v1.Segment", {**SEGMENT, "batch": -1})}
+    ),
+    "a later version": CODEC.encode(
+        CHECKPOINT, {"version": 9, "body": ("missionbridge.v1.Segment", {**SEGMENT, "batch": 1})}
+    ),
+}
+
+
+@pytest.mark.parametrize("what", RUBBISH)
 @pytest.mark.parametrize(
-    "key", [b"claim/default/x", b"frontier/other", b"seg/other/1", b"\xff", None]
+    "key", ["frontier/default", "seg/default/1", "seg/default/-1", "seg/default/x", "run/default/x"]
+)
+async def test_rubbish_in_a_checkpoint_holds_back_its_source_alone_until_it_is_repaired(
+    own: Own, key: str, what: str
+) -> None:
+    bench = await filled(own)
+    bench.topics.kafka.append(Record(LAYOUT.checkpoint, 0, key.encode(), RUBBISH[what]))
+    bench.api.insert(1)
+    second = own(bench)
+    if what == "a segment" and key.startswith("run/"):
+        await until(published(bench, 21), second)  # it names no run and is no harm
+        return
+    await until(lambda: second.source.status()["state"] == "held back", second)
+    at = bench.clock.monotonic()
+    commits = bench.topics.commits
+    await until(lambda: bench.clock.monotonic() > at + 3 * HELD_SECONDS, second)
+    assert bench.topics.commits == commits, "a writer would fence the repair"
+    reason = second.health.reasons["source default"]
+    assert reason.startswith("held back: ")
+    assert second.source.status()["held_back"] in reason
+    assert shown("bridge_source_held_back", source="default") == 1
+    assert len(bench.topics.events()) == 20
+    if what == "a later version" and key.startswith("frontier/"):
+        return  # nothing is made of what a later bridge wrote
+    assert await repair(bench.view(), dry=False) is not None
+    await until(published(bench, 21), second)
+    assert second.health.reasons == {}
+    assert shown("bridge_source_held_back", source="default") == 0
+    assert_exact(bench)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [b"claim/default/x", b"frontier/other", b"seg/other/1", b"\xff", b"seg/default/\xff", None],
 )
 async def test_rubbish_that_is_not_its_own_position_keeps_no_source_from_working(
     own: Own, key: bytes | None
