@@ -27,8 +27,8 @@ from bridge.commands.partition import Partition
 from bridge.config.models import Settings
 from bridge.errors import Fenced, KafkaAway
 from bridge.health import Health
-from bridge.kafka.client import KafkaClient
-from bridge.kafka.consumer import Membership, OutOfLog
+from bridge.kafka.client import REQUEST_TIMEOUT, KafkaClient
+from bridge.kafka.consumer import Membership, OutOfLog, log_bounds
 from bridge.missions.access import AccessGate
 from bridge.missions.client import MissionsClient
 
@@ -123,6 +123,7 @@ class Commands:
                 membership.changed.clear()
                 self._unseat()
             self._reconcile(membership)
+            await self._follow_breaker()
             self._steer(membership)
             for record in await membership.poll(POLL):
                 self._accept(record)
@@ -256,6 +257,17 @@ class Commands:
         partition = Partition(number, journal, self._shared, stop, patience)
         task = asyncio.create_task(partition.run(), name=f"commands-{number}")
         return _Held(partition, task, stop)
+
+    async def _follow_breaker(self) -> None:
+        """Let the breaker count nothing while it is set, and then what comes from now on."""
+        breaker, brakes = self._shared.breaker, self._shared.brakes
+        if brakes.breaker is not None:
+            breaker.suspend()
+        elif breaker.suspended and brakes.trouble is None:
+            held = list(self._held)
+            asked = (log_bounds(self._kafka, at, timeout=REQUEST_TIMEOUT) for at in held)
+            found = zip(held, await asyncio.gather(*asked), strict=True)
+            breaker.begin({at.partition: end for at, (_, end) in found})
 
     def _unseat(self) -> None:
         for held in self._held.values():

@@ -76,7 +76,7 @@ class Handler:
         except RegistryAway:
             return False  # only once `stop` is set
         else:
-            self._shared.breaker.count(dead=False)
+            self._shared.breaker.count(received.partition, received.offset, dead=False)
             await self._act(command, received)
         return True
 
@@ -165,7 +165,8 @@ class Handler:
         if shared.brakes.breaker is not None:
             return
         outputs = [self._journal.records.dead_letter(received, error, now), *refused]
-        if (reason := shared.breaker.count(dead=True)) is not None:
+        reason = shared.breaker.count(received.partition, received.offset, dead=True)
+        if reason is not None:
             brake = broken(reason, now)
             shared.brakes.put(brake)
             outputs.append(self._journal.records.brake(brake))

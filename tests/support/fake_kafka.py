@@ -293,6 +293,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bridge.commands.ledger.mending.Writer", FakeWriter)
     monkeypatch.setattr("bridge.commands.ledger.mending.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.engine.Membership", FakeMembership)
+    monkeypatch.setattr("bridge.commands.engine.log_bounds", _log_bounds)
     monkeypatch.setattr("bridge.commands.ledger.reader.read_partition", _read_partition)
     monkeypatch.setattr("bridge.commands.ledger.reader.end_consumer", _end_consumer)
     monkeypatch.setattr("bridge.commands.brakes.brake.follow", _follow)

@@ -21,18 +21,18 @@ async def unready(bench: Bench, why: str) -> None:
 
 def test_the_breaker_trips_when_more_than_a_fifth_died() -> None:
     breaker = Breaker()
-    for _ in range(800):
-        assert breaker.count(dead=False) is None
-    tripped = [breaker.count(dead=True) for _ in range(201)]
+    for offset in range(800):
+        assert breaker.count(0, offset, dead=False) is None
+    tripped = [breaker.count(0, offset, dead=True) for offset in range(800, 1_001)]
     assert tripped[:200] == [None] * 200
     assert tripped[200] == "201 of the last 1000 records became dead letters"
-    assert breaker.count(dead=True) is None
+    assert breaker.count(0, 1_001, dead=True) is None
 
 
 def test_the_breaker_concludes_nothing_from_few_dead_letters() -> None:
     breaker = Breaker()
-    assert [breaker.count(dead=True) for _ in range(199)] == [None] * 199
-    assert breaker.count(dead=True) == "200 of the last 200 records became dead letters"
+    assert [breaker.count(0, offset, dead=True) for offset in range(199)] == [None] * 199
+    assert breaker.count(0, 199, dead=True) == "200 of the last 200 records became dead letters"
 
 
 async def test_a_topic_that_turns_invalid_is_not_buried(
@@ -55,10 +55,31 @@ async def test_a_topic_that_turns_invalid_is_not_buried(
     await until(lambda: bench.clock.time >= then)
     assert len(bench.kafka.records(LETTERS)) == 20
 
-    monkeypatch.setattr(breaking, "FEWEST", 1_000)
+
+async def test_once_resumed_all_that_waits_is_taken_up_and_only_what_comes_later_counts(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaking, "FEWEST", 20)
+    bench = await make(partitions=3)
+    for number in range(100):
+        bench.send(b"rubbish", key=str(number).encode())
+    bench.begin()
+    await bench.letters(20)
+    await unready(bench, "dead letters")
+    for number in range(300):
+        bench.send(b"more rubbish, while all are asleep", key=str(number).encode())
+
     bench.kafka.append(Record(STATE, 0, BREAKER.encode(), None))
-    await bench.letters(100)
+    await bench.letters(400)
     await until(lambda: not bench.health.reasons)
+
+    for number in range(30):
+        bench.send(b"rubbish again", key=str(number).encode())
+    await bench.letters(420)
+    await unready(bench, "20 of the last 20 records became dead letters")
+    then = bench.clock.time + 3
+    await until(lambda: bench.clock.time >= then)
+    assert len(bench.kafka.records(LETTERS)) == 420
 
 
 async def test_records_that_waited_for_the_registry_are_not_buried_all_at_once(
