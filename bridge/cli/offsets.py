@@ -16,6 +16,8 @@ from bridge.errors import EXIT_CONFIG, EXIT_OK, StateError
 from bridge.kafka.topic_reader import find_topic, open_topic
 from bridge.source.checkpoint.runs import Stage
 from bridge.source.tools.access import View
+from bridge.source.tools.move import Move, survey
+from bridge.source.tools.move import move as take_over
 from bridge.source.tools.reset import Start, consequences, known
 from bridge.source.tools.reset import reset as begin_anew
 from bridge.source.tools.rewind import Replayed, Stretch, locate, replay
@@ -229,3 +231,67 @@ async def _reset(
         if yes:
             await begin_anew(view, start)
     return told
+
+
+@group.command()
+def move(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, say what follows.")] = False,
+    source: one_source.Name = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Take a checkpoint over to the TELNYX_BASE_URL that is set: a new address, the same account.
+
+    What is published and remembered stays. Where `run` can see whose the account's runs are, it
+    does this by itself. Refused while a bridge works on the source, and for another account.
+    """
+    settings = load(config, "api", "kafka", "registry")
+    chosen = one_source.chosen(settings, source)
+    found = asyncio.run(_move(settings, chosen, yes=yes))
+    if as_json:
+        say_json(
+            {
+                "source": chosen.name,
+                "to": settings.api.base_url,
+                "needed": found.needed,
+                "done": yes and found.needed,
+                "published": found.there.published,
+                "feed_shows": found.shows,
+                "of_them_known": found.known,
+            }
+        )
+    else:
+        for line in _of_move(found, chosen.name, settings.api.base_url):
+            say(line)
+        if yes and found.needed:
+            say("done: `run` goes on from it")
+    if found.needed and not yes:
+        raise typer.BadParameter("nothing was changed: --yes does it")
+    return EXIT_OK
+
+
+async def _move(settings: Settings, source: SourceSettings, *, yes: bool) -> Move:
+    """Say what follows, and do it if asked to."""
+    async with one_source.view(settings, source) as view:
+        found = await survey(view)
+        if yes and found.needed:
+            await take_over(view)
+        return found
+
+
+def _of_move(found: Move, name: str, url: str) -> Iterator[str]:
+    yield f"source {name}, {found.there.published} events published"
+    if not found.needed:
+        yield f"its checkpoint is of {url} already: nothing to move"
+        return
+    yield f"its checkpoint is of another address, and goes on at {url}; what it remembers stays"
+    if found.known is None:
+        yield "it does not fit together: `mission-bridge repair` mends that after the move"
+    elif found.known or not found.shows:
+        yield f"it remembers {found.known} of the {found.shows} events of the first page there"
+    else:
+        yield (
+            f"it remembers none of the {found.shows} events of the first page there: this looks "
+            "like another account, or like a long outage"
+        )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from aiokafka.coordinator.protocol import ConsumerProtocol
+
 from bridge import telemetry
 from bridge.clock import Clock
 from bridge.errors import KafkaAway
-from bridge.kafka.client import KafkaClient
+from bridge.kafka.client import REQUEST_TIMEOUT, KafkaClient, bounded, end_admin
 from bridge.kafka.consumer import Membership
 
 _TURN = 0.25
@@ -73,3 +75,25 @@ class Lease:
         if owned != self.owned:
             self.owned = owned
             self.changed.set()
+
+
+async def holder(kafka: KafkaClient, *, group: str, topic: str, partition: int) -> str | None:
+    """Return which member of a group has a partition, and its host; None: nobody has it.
+
+    While the group shares out anew any member may get it. Raises KafkaAway.
+    """
+    admin = kafka.admin()
+    try:
+        async with bounded(f"looking at group {group}", REQUEST_TIMEOUT):
+            await admin.start()
+            (answer,) = await admin.describe_consumer_groups([group])
+    finally:
+        await end_admin(admin)
+    _error, _group, state, _type, _protocol, members, *_ = answer.groups[0]  # type: ignore[attr-defined]
+    for member_id, _client, host, _metadata, assigned, *_ in members:
+        if state == "Stable" and assigned:
+            seats = dict(ConsumerProtocol.ASSIGNMENT.decode(assigned).assignment)
+            if partition not in seats.get(topic, ()):
+                continue
+        return f"{member_id} on {host}"
+    return None

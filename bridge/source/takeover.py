@@ -154,7 +154,11 @@ class Desk:
         return live
 
     def _own(self, live: Live) -> Live:
-        return {key: value for key, value in live.items() if state.concerns(self.source, key)}
+        return {key: value for key, value in live.items() if self.owns(key)}
+
+    def owns(self, key: str) -> bool:
+        """Whether a key of the checkpoint topic is the source's."""
+        return state.concerns(self.source, key)
 
     async def _decode(self, value: bytes, key: str) -> dict[str, Any]:
         if key.startswith("claim/"):

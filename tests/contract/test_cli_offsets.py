@@ -139,3 +139,24 @@ def test_after_a_reset_the_bridge_begins_there(on: Stage) -> None:
     assert ended.code == 1, "they were published twice, and audit says so"
     kinds = {one["event_id"] for one in report["differences"] if one["kind"] == "doubled"}
     assert kinds == half
+
+
+def test_a_checkpoint_moves_to_a_new_address_unless_a_bridge_works_on_it(on: Stage) -> None:
+    """Here the account is shown, so that `run` would do it as well."""
+    bridge = on.run("--only", "events").ready()
+    wait_for(lambda: bridge.source()["state"] == "tailing")
+    env = on.env()
+    env["TELNYX_BASE_URL"] = env["TELNYX_BASE_URL"].replace("127.0.0.1", "localhost")
+    ended = invoke("offsets", "move", "--yes", env=env)
+    assert ended.code == 78
+    assert "source default is worked on by" in ended.err
+    assert bridge.stop() == 0
+    before = shown(on)
+    asked = invoke("offsets", "move", env=env)
+    assert (asked.code, "--yes does it" in asked.err) == (64, True)
+    assert invoke("offsets", "move", "--yes", env=env).code == 0
+    (line,) = invoke("offsets", "show", "--json", env=env).lines
+    assert line["sources"] == [before]
+    (refused,) = offsets(on, "show", "--json").lines
+    assert "`mission-bridge offsets move`" in refused["sources"][0]["refused"]
+    assert invoke("offsets", "move", "--yes", env=on.env()).code == 0

@@ -116,10 +116,10 @@ def read_frontier(
     if body["feed"] != feed and (account is None or body["account"] != account):
         raise StateError(
             f"the checkpoint of source {source} belongs to another feed: it was written with "
-            "another TELNYX_BASE_URL, and nothing shows that the account is the same. Go back to "
-            "that address; where `run` can see the account's runs, it takes a new address of the "
-            "same account over by itself. Another BRIDGE_SOURCE__NAME, or `mission-bridge offsets "
-            "reset`, would publish everything again"
+            "another TELNYX_BASE_URL, and nothing shows that the account is the same. If it is, "
+            "`mission-bridge offsets move` takes the checkpoint over to the address that is set "
+            "now; if not, go back to the old one. Another BRIDGE_SOURCE__NAME, or `mission-bridge "
+            "offsets reset`, would publish everything again"
         )
     return Checkpoint(
         source,

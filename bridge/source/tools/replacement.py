@@ -72,6 +72,10 @@ class Replacement:
         accepted = self._records([(self._guard[0], None)])
         await self._writer.commit([*accepted, *self._tombstones(self._claims)])
 
+    async def end_with(self, frontier: StateRecord) -> None:
+        """Write the frontier alone and give up the claims, in one transaction; the rest stays."""
+        await self._writer.commit([*self._records([frontier]), *self._tombstones(self._claims)])
+
     async def give_up(self) -> None:
         """Change nothing after all."""
         await self._writer.commit(list(self._tombstones(self._claims)))
