@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Self
 
+import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.protocol.transaction import EndTxnRequest
 
@@ -27,8 +27,7 @@ RECORD_BYTES = BATCH_BYTES - 200
 """Largest `Record.size`: such a record still fits into a batch of its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record to write; its timestamp will be the time of writing."""
 
     topic: str
@@ -245,19 +244,24 @@ class Writer:
     def _pack(self, records: Sequence[Record]) -> dict[TopicPartition, list[Any]]:
         """Fill batches by partition, in order."""
         millis = self._clock.now() // 1000
-        packed: dict[TopicPartition, list[Any]] = {}
+        packed: dict[tuple[str, int], list[Any]] = {}
         for record in records:
+            at = (record.topic, record.partition)
+            batches = packed.get(at)
+            if batches is None:
+                batches = packed[at] = []
+            if batches and self._append(batches[-1], record, millis):
+                continue
+            # What was taken beside others is not too large; an empty batch takes anything.
             if record.size > RECORD_BYTES:
                 raise InvalidRecord(
                     "too_large",
                     f"a record for {record.topic} has {record.size} bytes, "
                     f"more than {RECORD_BYTES}",
                 )
-            batches = packed.setdefault(TopicPartition(record.topic, record.partition), [])
-            if not batches or not self._append(batches[-1], record, millis):
-                batches.append(self._producer.create_batch())
-                self._append(batches[-1], record, millis)
-        return packed
+            batches.append(self._producer.create_batch())
+            self._append(batches[-1], record, millis)
+        return {TopicPartition(*at): batches for at, batches in packed.items()}
 
     @staticmethod
     def _append(batch: Any, record: Record, millis: int) -> bool:

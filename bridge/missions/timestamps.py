@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from bridge.clock import EARLIEST, LATEST, SECOND, Micros
@@ -29,7 +29,8 @@ def micros(text: str) -> Micros:
         moment, extra = _second_59(leap, text), SECOND
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    at = (moment - _EPOCH) // timedelta(microseconds=1) + extra
+    since = moment - _EPOCH
+    at = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds + extra
     if not EARLIEST <= at <= LATEST:
         raise _bad(text)
     return at

@@ -21,8 +21,7 @@ def short_run(run_id: str) -> str:
 
 def digest(run_id: str, event_id: str) -> bytes:
     """Return the 16 bytes that stand for an event; lengths first, so that no two pairs collide."""
-    parts = [part.encode("utf-8", "surrogatepass") for part in (run_id, event_id)]
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        hasher.update(len(part).to_bytes(8, "big") + part)
-    return hasher.digest()
+    run = run_id.encode("utf-8", "surrogatepass")
+    event = event_id.encode("utf-8", "surrogatepass")
+    sized = len(run).to_bytes(8, "big") + run + len(event).to_bytes(8, "big") + event
+    return hashlib.blake2b(sized, digest_size=16).digest()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from bridge.clock import Micros
 
 ENTRY: Final = struct.Struct(">16sqI")
@@ -21,8 +23,7 @@ UNDATED: Final[Micros] = 2**62
 """Stands for the time of an event that shows none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event: its digest, its timestamp (or UNDATED), the CRC-32 of its content (0: unknown)."""
 
     digest: bytes

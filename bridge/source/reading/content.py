@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Final
 
@@ -10,8 +11,9 @@ import msgspec
 from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed
 
-_SPACE: Final = b" \t\n\r"
-_STEP: Final = 2**16
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL)
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 def checksum(row: Event | Malformed) -> int:
@@ -24,7 +26,7 @@ def checksum(row: Event | Malformed) -> int:
     """
     if isinstance(row, Malformed):
         return zlib.crc32(jsontext.dumps(row.raw).encode("utf-8", "surrogatepass")) or 1
-    fields = [
+    fields = (
         row.event_id,
         row.run_id,
         row.type,
@@ -33,24 +35,22 @@ def checksum(row: Event | Malformed) -> int:
         row.step_id,
         row.agent_id,
         row.idempotency_key,
-    ]
-    found = zlib.crc32(msgspec.json.encode(fields))
-    return (found if row.payload is None else _payload(row.payload.encode(), found)) or 1
+    )
+    found = zlib.crc32(_ENCODER.encode(fields))
+    return (found if row.payload is None else zlib.crc32(_compact(row.payload), found)) or 1
 
 
-def _payload(text: bytes, found: int) -> int:
-    """Go on with two streams: what is outside of strings, less white space, and what is inside."""
-    if b"\\" in text:  # so that each quote that is left begins or ends a string
-        text = text.replace(b"\\\\", b"\0").replace(b'\\"', b"\1")
-    outside, inside, is_text = found, 0, False
-    for start in range(0, len(text), _STEP):
-        parts = text[start : start + _STEP].split(b'"')
-        ends_in_text = is_text ^ (len(parts) % 2 == 0)
-        begun, ended = (b'"', b"") if ends_in_text else (b"", b'"')
-        plain, quoted = parts[is_text::2], parts[not is_text :: 2]
-        if plain:
-            outside = zlib.crc32(b'"'.join(plain).translate(None, _SPACE) + begun, outside)
-        if quoted:
-            inside = zlib.crc32(b'"'.join(quoted) + ended, inside)
-        is_text = ends_in_text
-    return zlib.crc32(inside.to_bytes(4, "big"), outside)
+def _compact(payload: str) -> bytes:
+    """Return JSON text without white space between its values."""
+    text = payload.encode()
+    try:
+        return msgspec.json.format(text, indent=-1)
+    except msgspec.MsgspecError:
+        # It takes no surrogate that stands alone.
+        return msgspec.json.format(_SURROGATE.sub(_without_u, text), indent=-1)
+
+
+def _without_u(escape: re.Match[bytes]) -> bytes:
+    """Return a surrogate's escape as another escape and text; any other escape as it is."""
+    found = escape.group()
+    return found if len(found) == 2 else b"\\n" + found[2:]

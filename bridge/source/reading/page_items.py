@@ -29,9 +29,11 @@ def items(
         return None
     placed: list[Item] = []
     for row, time, height in zip(rows, times, heights, strict=True):
-        run_id = row.run_id if isinstance(row, Event) else ""
-        is_dated = time is not None
-        placed.append(Item(height, _digest(row), run_id, row, checksum(row), ask, is_dated))
+        if isinstance(row, Event):
+            run_id, name = row.run_id, digest(row.run_id, row.event_id)
+        else:
+            run_id, name = "", _digest_of_text(row)
+        placed.append(Item(height, name, run_id, row, checksum(row), ask, time is not None))
     return tuple(placed)
 
 
@@ -74,10 +76,6 @@ def _timestamp(raw: Any) -> str:
     """Return what stands where an event has its timestamp, also if it is no event otherwise."""
     found = raw.get("timestamp") if isinstance(raw, dict) else None
     return found if isinstance(found, str) else ""
-
-
-def _digest(row: Event | Malformed) -> bytes:
-    return digest(row.run_id, row.event_id) if isinstance(row, Event) else _digest_of_text(row)
 
 
 def _digest_of_text(row: Malformed) -> bytes:

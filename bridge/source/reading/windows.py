@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeAlias, TypeVar
 
+import msgspec
+
 from bridge.clock import Micros
 
 BEGINNING: Micros = -(2**63)
@@ -38,8 +40,7 @@ class Ask:
         return (self.page - 1) * self.size
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One row of the feed: when it happened, who it is, and the row itself, not looked at here.
 
     `checksum` is of its content (0: not known), `ask` the request that found it. One that is not

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
 from aiokafka import TopicPartition
 
 from bridge.clock import Micros
@@ -219,7 +220,9 @@ class _Replay:
         made, is_event = self.view.publisher.event(one, mission_id, now, origin)
         at = self.topic[murmur2(made.key or b"", len(self.topic))]
         headers = (*made.headers, (REPLAY, self.done.replay_id.encode()))
-        record = replace(made, topic=at.topic, partition=at.partition, headers=headers)
+        record = msgspec.structs.replace(
+            made, topic=at.topic, partition=at.partition, headers=headers
+        )
         if not is_event or record.size > RECORD_BYTES:
             return None
         self.marks.note(item)

@@ -26,7 +26,7 @@ def record(one: Fresh, mission_id: str | None, now: Micros) -> dict[str, Any]:
         "mission_id": mission_id,
         "type": row.type,
         "summary": row.summary,
-        "timestamp": micros(row.timestamp),
+        "timestamp": one.item.at if one.item.is_dated else micros(row.timestamp),
         "step_id": row.step_id,
         "agent_id": row.agent_id,
         "idempotency_key": row.idempotency_key,
