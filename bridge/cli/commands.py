@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 
@@ -118,16 +118,22 @@ async def _show(lever: Lever, *, as_json: bool) -> int:
         shown = [brake.shown for brake in brakes]
         say_json({"brakes": shown, "unreadable": unreadable, "not_done": waiting})
         return EXIT_OK
-    for brake in brakes:
-        why = f": {brake.reason}" if brake.reason else ""
-        line = f"held: {brake}, since {utc(brake.since)} by {brake.set_by}{why}"
+    for line in lines_of(brakes, unreadable):
         say(line)
-    for key in unreadable:
-        say(f"everything is held: the brake {key!r} cannot be read; `commands resume` lifts it")
     if not (brakes or unreadable):
         say("nothing is held back")
     say(f"{waiting} commands are not done")
     return EXIT_OK
+
+
+def lines_of(brakes: Sequence[Brake], unreadable: Sequence[str]) -> Iterator[str]:
+    """Say what each brake holds, since when, by whom and why, and how to lift it."""
+    for brake in brakes:
+        why = f": {brake.reason}" if brake.reason else ""
+        held = f"held: {brake}, since {utc(brake.since)} by {brake.set_by}{why}"
+        yield f"{held}; `{brake.lifted_by}` lifts it"
+    for key in unreadable:
+        yield f"everything is held: the brake {key!r} cannot be read; `commands resume` lifts it"
 
 
 def _scope(verb: Verb | None, mission: str | None) -> Scope:

@@ -9,11 +9,13 @@ from typing import Any
 
 from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
+from bridge.cli.commands import lines_of
 from bridge.cli.shared import open_registry, say, say_json
 from bridge.clock import Clock
+from bridge.commands.brakes.brake_tool import Lever
 from bridge.commands.model import Status, parse
 from bridge.config.models import Settings
-from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, EXIT_UNAVAILABLE
+from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, EXIT_UNAVAILABLE, Again, ConfigError
 from bridge.kafka.client import KafkaClient
 from bridge.kafka.partition import PARTITIONERS, murmur2
 from bridge.kafka.producer import Record, Writer
@@ -22,6 +24,8 @@ from bridge.kafka.topic_reader import TopicReader, open_topic
 _WRITE_SECONDS = 30.0
 _POLL_SECONDS = 0.5
 _AT_ONCE = 1_000
+_PATIENCE = 3.0
+"""Seconds without a result after which the sender is told of brakes, once."""
 
 
 class Waiting:
@@ -95,6 +99,7 @@ class _Delivery:
     """The parts that writing and waiting share."""
 
     def __init__(self, settings: Settings, codec: Codec, *, as_json: bool) -> None:
+        self._settings = settings
         self.kafka = KafkaClient(settings.kafka)
         self._topic = settings.topic("commands")
         self._prefix = settings.kafka.topic_prefix
@@ -134,7 +139,9 @@ class _Delivery:
         """Print results until each command has one or the time is up; return the exit code."""
         keys = {record.key for _, record in written}
         waiting = Waiting(command["command_id"] for command, _ in written)
-        deadline = self._clock.monotonic() + seconds
+        began = self._clock.monotonic()
+        deadline, look_at = began + seconds, began + min(seconds, _PATIENCE)
+        looked = False
         while waiting.missing and (left := deadline - self._clock.monotonic()) > 0:
             for record in await results.poll(min(left, _POLL_SECONDS)):
                 if record.key not in keys:
@@ -145,9 +152,29 @@ class _Delivery:
                     self._say_result(result)
                 elif waiting.pending[result["command_id"]]:
                     say(f"not settled yet: {_line(result)}", err=True)
+            if waiting.missing and not looked and self._clock.monotonic() >= look_at:
+                looked = True
+                await self._say_brakes([c for c, _ in written if waiting.pending[c["command_id"]]])
         if waiting.missing:
             say(f"no result in {seconds:g} s: {', '.join(waiting.missing)}", err=True)
         return waiting.exit_code
+
+    async def _say_brakes(self, commands: Sequence[Mapping[str, Any]]) -> None:
+        """Say on stderr what holds commands back, and who did it, as far as that can be read."""
+        subject = self._subject("command-state")
+        try:
+            await self._codec.prepare(subject, subjects(self._prefix)[subject].schema)
+            brakes, unreadable = await Lever(self._settings, self._codec).brakes()
+        except (Again, ConfigError) as error:
+            say(f"no result yet; whether a brake is set cannot be read: {error}", err=True)
+            return
+        holding = [
+            one
+            for one in brakes
+            if any(one.holds(each["type"], each["mission_id"]) for each in commands)
+        ]
+        for line in lines_of(holding, unreadable):
+            say(f"no result yet: {line}", err=True)
 
     def say_sent(self, command: Mapping[str, Any], record: Record) -> None:
         """Print where a command was written."""

@@ -153,3 +153,20 @@ def test_rubbish_in_the_ledger_is_told_and_mended_while_other_partitions_go_on(
         send_starts(scene, mission, 1)
         wait_for(lambda: scene.effect_count == 2)
         assert bridge.stop() == 0
+
+
+def test_a_sender_who_waits_is_told_which_brake_holds_the_command_and_how_to_lift_it(
+    kafka: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with stage(kafka, topic_prefix, tmp_path) as scene:
+        mission = str(uuid.uuid4())
+        brake(scene, "pause", "--verb", "start_run", "--reason", "a drill")
+        brake(scene, "pause", "--verb", "cancel_run")
+        sent = ("send", "start_run", "--mission-id", mission, "--wait", "0.5")
+        ended = invoke(*sent, env=scene.env())
+        assert ended.code == 75
+        held, _ = ended.err.splitlines()
+        assert held.startswith("no result yet: held: start_run, since 2")
+        assert held.endswith(
+            ": a drill; `mission-bridge commands resume --verb start_run` lifts it"
+        )

@@ -73,6 +73,18 @@ class Brake:
     def __str__(self) -> str:
         return "taking up records" if self.key == BREAKER else str(self.scope)
 
+    def holds(self, verb: str, mission_id: str | None) -> bool:
+        """Whether it holds back commands of a verb that are about a mission."""
+        mission = self.scope.mission_id
+        return self.scope.verb in (None, verb) and mission in (None, (mission_id or "").lower())
+
+    @property
+    def lifted_by(self) -> str:
+        """The command that lifts it."""
+        options = {"--verb": self.scope.verb, "--mission": self.scope.mission_id}
+        given = [f" {name} {value}" for name, value in options.items() if value is not None]
+        return f"mission-bridge commands resume{''.join(given)}"
+
     @property
     def shown(self) -> dict[str, Any]:
         """What /status and `commands status` show; `since` in microseconds UTC."""
