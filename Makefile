@@ -24,7 +24,7 @@ help:
 	@echo "make chart-schema  write the settings into the schema of the chart's values"
 	@echo "make image        builds the container image without an engine (root, buildah, crun, mmdebstrap) and runs it"
 	@echo "make chaos-commands  COMMANDS=20000 of all verbs through KILLS=50, REBALANCES=20 and a bad API; POLICY=strict"
-	@echo "make flood        BAD=300000 and GOOD=200000 commands thrown at one bridge on a real Kafka: latency, memory, events"
+	@echo "make flood        BAD=300000 and GOOD=200000 commands thrown at one bridge on a real Kafka at once: results, latency, memory, events"
 	@echo "make simulate     the source in simulated worlds, as many as fit (MINUTES=5) or SEEDS=n of each"
 	@echo "make mutants      bugs put into the source on purpose: each must be caught by a simulated world"
 	@echo "make simulate-commands, mutants-commands  the same for the command side"
@@ -74,7 +74,7 @@ chaos-commands: $(VENV)/.dev
 flood: BAD = 300000
 flood: GOOD = 200000
 flood: $(VENV)/.dev
-	BAD=$(BAD) GOOD=$(GOOD) MOST_SECONDS=1 MOST_MEMORY=450 $(BIN)/pytest -q -s --timeout 3600 tests/end_to_end/test_flood.py -k real
+	BAD=$(BAD) GOOD=$(GOOD) MOST_SECONDS=1 MOST_MEMORY=300 $(BIN)/pytest -q -s --timeout 3600 tests/end_to_end/test_flood.py -k real
 
 simulate: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python -m simulation $(if $(SEEDS),--seeds $(SEEDS),--minutes $(or $(MINUTES),5))
