@@ -29,6 +29,10 @@ MOST_READY = 1_000
 LANES_PER_SLOT = 4
 """Lanes that run for each command that may be under way at a time; the others wait their turn."""
 
+MOST_APART = 2_000
+"""Lanes beyond those that run although others wait for a brake, the fuse, a look or the registry:
+each of them keeps a task, some 10 kB."""
+
 Job = Received | Entry
 
 
@@ -169,7 +173,7 @@ class Partition:
     def _most_lanes(self) -> int:
         shared = self._shared
         elsewhere = len(shared.held) + len(shared.in_doubt) + shared.decoder.waiting
-        return LANES_PER_SLOT * shared.concurrency + elsewhere
+        return LANES_PER_SLOT * shared.concurrency + min(elsewhere, MOST_APART)
 
     def _start(self, key: bytes | None) -> None:
         task = asyncio.create_task(self._run_lane(key), name=f"commands-{self.number}-lane")

@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from commands_bench import RESULTS, STATE, Bench, Make, command, missions, start, until
-from commands_world import RUN, run
+from commands_world import BEGAN, RUN, run
 
 from bridge.commands import partition
+from bridge.commands.brakes.brake import Brake, Scope, state
+from bridge.kafka.producer import Record
 
 
 async def test_many_commands_share_transactions(make: Make) -> None:
@@ -206,6 +208,32 @@ async def test_no_more_lanes_are_read_than_may_soon_run_but_all_behind_a_busy_ke
     assert (bench.running()["waiting"] == 60) == (keys == 1)
     go_on.set()
     assert len(await bench.results(60)) == 60
+
+
+async def test_commands_that_a_brake_holds_are_passed_by_others_but_not_without_bound(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition, "LANES_PER_SLOT", 1)
+    monkeypatch.setattr(partition, "MOST_APART", 20)
+    bench = await make(concurrency=5, max_starts_per_minute=1_000)
+    bench.api.runs[RUN] = run(status="running")
+    bench.begin()
+    await bench.idle()
+    brake = Brake("brake/start_run/*", Scope("start_run"), "me", BEGAN, None)
+    bench.kafka.append(
+        Record(STATE, 0, brake.key.encode(), bench.codec.encode(f"{STATE}-value", state(brake)))
+    )
+    await turns(bench)
+    for number, mission in enumerate(missions(15)):
+        bench.send(start(f"held{number}", mission))
+    bench.send(command("pause_run", "passes"))
+    assert (await bench.final("passes"))["status"] == "SUCCEEDED"
+    for number, mission in enumerate(missions(60)[15:]):
+        bench.send(start(f"more{number}", mission))
+    await turns(bench)
+    assert bench.commands.status()["held"]["brake"] == 25
+    bench.kafka.append(Record(STATE, 0, brake.key.encode(), None))
+    assert len(await bench.results(61)) == 61
 
 
 async def test_a_partition_that_went_and_came_back_unseen_is_read_on(make: Make) -> None:
