@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from bridge.avro import headers
 from bridge.avro.codec import Codec
@@ -102,7 +103,7 @@ class Records:
             return (result,)
         if reply.error is not None:
             return (_without_copy(result, reply.error),)
-        return result, replace(result, topic=reply.topic, partition=reply.partition)
+        return result, msgspec.structs.replace(result, topic=reply.topic, partition=reply.partition)
 
     def copies(self, outputs: Iterable[Record]) -> dict[str, Record]:
         """Return the copies of results among `outputs`, by the keys that the ledger has for them.
@@ -175,4 +176,4 @@ def _stub_headers(value: bytes) -> headers.Headers:
 
 
 def _without_copy(result: Record, why: str) -> Record:
-    return replace(result, headers=(*result.headers, (ERROR_HEADER, why.encode())))
+    return msgspec.structs.replace(result, headers=(*result.headers, (ERROR_HEADER, why.encode())))
