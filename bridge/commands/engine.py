@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +142,6 @@ class Commands:
     def status(self) -> dict[str, Any]:
         """Return what /status shows; `position` is the low-water mark, -1 before it is known."""
         shared = self._shared
-        held = Counter(shared.held.values())
         return {
             "partitions": {
                 str(at.partition): held.partition.counts | {"open": held.partition.journal.is_open}
@@ -151,7 +149,7 @@ class Commands:
             },
             "results": dict(shared.results),
             "brakes": [{**brake.shown, "since": utc(brake.since)} for brake in shared.brakes.all],
-            "held": {"brake": held["brake"], "fuse": held["fuse"]},
+            "held": {"brake": shared.held_by["brake"], "fuse": shared.held_by["fuse"]},
             "starts": shared.fuse.shown(self._clock.monotonic()),
         }
 

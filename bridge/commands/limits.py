@@ -38,8 +38,8 @@ class Shared:
     byte: about a second's worth of the rate budget, so that no intent grows stale in its queue.
     `api_away` has the reasons of commands that wait for the API, by command_id; `in_doubt` the
     commands whose effect is looked for, `held` those that must wait, with what holds them back:
-    `brake` or `fuse`. `accounts` are the same but for the key, and what depends on it: client, gate
-    and `launches`.
+    `brake` or `fuse`; `held_by` counts them. `accounts` are the same but for the key, and what
+    depends on it: client, gate and `launches`.
     """
 
     client: MissionsClient
@@ -59,6 +59,7 @@ class Shared:
     api_away: dict[str, str] = field(default_factory=dict)
     in_doubt: set[str] = field(default_factory=set)
     held: dict[str, str] = field(default_factory=dict)
+    held_by: Counter[str] = field(default_factory=Counter)
     brakes: Brakes = field(default_factory=Brakes)
     breaker: Breaker = field(default_factory=Breaker)
     accounts: Mapping[str, Shared] = field(default_factory=dict)
@@ -113,12 +114,14 @@ class Shared:
 
     def note_held(self, command_id: str, by: Literal["brake", "fuse"] | None) -> None:
         """Remember, and tell, what holds a command back; None: nothing."""
-        if by is None:
-            if self.held.pop(command_id, None) is None:
-                return
-        else:
+        before = self.held.pop(command_id, None)
+        if before is not None:
+            self.held_by[before] -= 1
+        if by is not None:
             self.held[command_id] = by
-        telemetry.commands_held(Counter(self.held.values()))
+            self.held_by[by] += 1
+        if before != by:
+            telemetry.commands_held(self.held_by)
 
 
 def _launches(rate: float) -> asyncio.Semaphore:
