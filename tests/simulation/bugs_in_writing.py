@@ -15,6 +15,7 @@ from bridge.source.checkpoint.position import Position
 from bridge.source.checkpoint.segment import Entry, Segment
 from bridge.source.checkpoint.state import Batch, Checkpoint
 from bridge.source.reading.windows import BEGINNING, Item
+from bridge.source.writing.publish import Publisher
 from simulation.process import LAYOUT
 
 Original = Callable[..., Any]
@@ -38,16 +39,19 @@ def carry_nothing(original: Original) -> Original:
 
 
 def drop_what_is_late(original: Original) -> Original:
-    def plan(self: Checkpoint, items: Sequence[Item], *rest: Any, **options: Any) -> Any:
+    def new(self: Checkpoint, items: Sequence[Item], *rest: Any, **options: Any) -> Any:
         frontier = self.position.frontier
         kept = [item for item in items if frontier is None or item.at >= frontier]
         return original(self, kept, *rest, **options)
 
-    return plan
+    return new
 
 
 def nobody_is_late(original: Original) -> Original:
-    return lambda item, late: original(item, late=False)
+    def event(self: Publisher, *item: Any, late: object) -> Any:
+        return original(self, *item, late=False)
+
+    return event
 
 
 def seen_is_forgotten(original: Original) -> Original:
@@ -201,14 +205,14 @@ def look_before_the_turn(original: Original) -> Original:
 
 
 def decide_by_the_turn(original: Original) -> Original:
-    def plan(self: Checkpoint, *items: Any, **options: Any) -> Any:
+    def new(self: Checkpoint, *items: Any, **options: Any) -> Any:
         seen, self.seen = self.seen, _KNOWN.get(id(self), self.seen)
         try:
             return original(self, *items, **options)
         finally:
             self.seen = seen
 
-    return plan
+    return new
 
 
 def commit_unfiltered(_: Original) -> Original:

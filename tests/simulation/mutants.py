@@ -12,7 +12,7 @@ from bridge.missions.client import MissionsClient
 from bridge.source import owner, takeover
 from bridge.source.allowance import Allowance
 from bridge.source.audits import rules
-from bridge.source.checkpoint import gaps, records, state
+from bridge.source.checkpoint import gaps, records
 from bridge.source.checkpoint.position import Position
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.owner import Source
@@ -21,6 +21,7 @@ from bridge.source.progress import Progress
 from bridge.source.reading import climb, page_items, sweep
 from bridge.source.reading.reader import Reader
 from bridge.source.reading.server_clock import ServerClock
+from bridge.source.writing.publish import Publisher
 from bridge.source.writing.transaction import Committer
 from simulation import bugs_in_reading as reading
 from simulation import bugs_in_writing as writing
@@ -112,8 +113,8 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "events are published newest first": Mutant(
         sweep, "oldest_first", reading.the_newest_first, ("calm",)
     ),
-    "nothing is marked late": Mutant(state, "Fresh", writing.nobody_is_late, ("late",)),
-    "what comes late is dropped": Mutant(Checkpoint, "plan", writing.drop_what_is_late, ("late",)),
+    "nothing is marked late": Mutant(Publisher, "event", writing.nobody_is_late, ("late",)),
+    "what comes late is dropped": Mutant(Checkpoint, "new", writing.drop_what_is_late, ("late",)),
     "digests of 32 bits": Mutant(page_items, "digest", reading.of_32_bits, ("odd-ids",)),
     "digests without lengths": Mutant(page_items, "digest", reading.without_lengths, ("odd-ids",)),
     "digests without the run": Mutant(
@@ -129,7 +130,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         writing.look_before_the_turn,
         ("load", "long-ties"),
         also=(
-            (Checkpoint, "plan", writing.decide_by_the_turn),
+            (Checkpoint, "new", writing.decide_by_the_turn),
             (Committer, "commit_all", writing.commit_unfiltered),
         ),
     ),

@@ -6,9 +6,11 @@ travels as records of the checkpoint topic is in `checkpoint_records.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
+
+import msgspec
 
 from bridge.clock import Micros
 from bridge.source.checkpoint.position import Configured, Position
@@ -25,16 +27,15 @@ MOST_UNDATED: Final = 10_000
 """Events without a time whose digests outlive others: the feed may show them at any height."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
-    """An event that is to be published; `late` if a later one of its run was published before."""
+class Fresh(msgspec.Struct, frozen=True, gc=False):
+    """An event that is published; `late` if a later one of its run was published before.
+
+    `is_event` is False for one that could not be converted and is a dead letter instead.
+    """
 
     item: Item
     late: bool
-
-
-Publish = Callable[[Fresh], bool]
-"""Makes the record of an event; False if it cannot be one and is a dead letter instead."""
+    is_event: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,60 +88,63 @@ class Checkpoint:
     undated: int = 0
     is_new: bool = True
 
+    def new(self, items: Sequence[Item], position: Position, *, proven: bool) -> list[Item]:
+        """Return those of `items` that a batch which moves to `position` writes, each once.
+
+        With proven=True digests may be expired: an audit has looked at what is published.
+        """
+        oldest = BEGINNING if proven else max(position.oldest, self.position.oldest)
+        seen, chosen = self.seen, dict[bytes, Item]()
+        for item in items:
+            if item.at >= oldest and item.digest not in seen:
+                chosen.setdefault(item.digest, item)
+        return list(chosen.values())
+
+    def newest(self, run_id: str, runs: Mapping[str, RunSummary | None]) -> Micros:
+        """Return the time of a run's newest published event; `runs` replaces summaries."""
+        return self._summary(short_run(run_id), runs).newest
+
     def plan(
         self,
-        items: Sequence[Item],
+        new: Sequence[Item],
+        fresh: Sequence[Fresh],
         position: Position,
         *,
         server_time: Micros,
         keep: Micros,
-        publish: Publish | None,
         sweep: int = 0,
         runs: Mapping[str, RunSummary | None] | None = None,
-        proven: bool = False,
         configured: Configured | None = None,
     ) -> Batch:
-        """Decide what is new among `items` (oldest first) and what the checkpoint becomes.
+        """Decide what the checkpoint becomes with the `new` items, of which `fresh` are published.
 
-        `keep` is the oldest time that a sweep may still read: digests below it expire, but for
-        events dated beyond the server's time, which the feed goes on to show, and for those without
-        a time, which take that of any neighbour: they are carried into the new segment. `publish`
-        is called for each new event, in order; without it all items are only remembered. `runs`
-        replaces summaries, before the items are added to them. With proven=True digests may be
-        expired: an audit has looked at what is published. `configured` is what is told from now on.
+        Those that are not published are only remembered. `keep` is the oldest time that a sweep may
+        still read: digests below it expire, but for events dated beyond the server's time, which
+        the feed goes on to show, and for those without a time, which take that of any neighbour:
+        they are carried into the new segment. `runs` replaces summaries, before the items are added
+        to them. `configured` is what is told from now on.
         """
-        any_age = proven or publish is None
-        oldest = BEGINNING if any_age else max(position.oldest, self.position.oldest)
         kept_from = self.position.kept_from
         if kept_from is not None:
             # A climb begins below the frontier: what expired before must not be published again.
             keep = max(keep, kept_from)
         expired = self._expired(keep)
-        entries = {
-            one.digest: one
+        entries = [
+            one
             for number in expired
             for one in self.segments[number].unpack()
             if one.at >= keep and (one.at != UNDATED or self.undated <= MOST_UNDATED)
-        }
-        chosen: dict[bytes, Item] = {}
-        for item in items:
-            known = item.digest in self.seen or item.digest in entries
-            if item.at >= oldest and not known and item.digest not in chosen:
-                chosen[item.digest] = item
-                at = item.at if item.is_dated else UNDATED
-                entries[item.digest] = Entry(item.digest, at, item.checksum)
+        ]
+        entries += [
+            Entry(one.digest, one.at if one.is_dated else UNDATED, one.checksum) for one in new
+        ]
         position = replace(position, kept_from=keep if expired else kept_from)
         changed = dict(runs or {})
-        fresh: list[Fresh] = []
-        reopened: list[str] = []
-        if publish is not None:
-            fresh = self._mark(
-                list(chosen.values()), position.counted_from, changed, reopened, publish
-            )
-        segment = self._segment(list(entries.values()), max(server_time, keep))
+        reopened = self._count(fresh, position.counted_from, changed)
+        segment = self._segment(entries, max(server_time, keep))
         number = max(sweep, self.sweep)
         said = configured or self.configured
-        return Batch(fresh, position, segment, expired, changed, reopened, number, said)
+        return Batch(list(fresh), position, segment, expired, changed, reopened, number, said)
 
     def apply(self, batch: Batch) -> None:
         """Take over a batch that is committed."""
@@ -186,37 +190,29 @@ class Checkpoint:
             chains.append(batch.segment.chain)
         return len(chains), fold(chains)
 
-    def _mark(
+    def _count(
         self,
-        items: list[Item],
+        fresh: Sequence[Fresh],
         counted_from: Micros,
         runs: dict[str, RunSummary | None],
-        reopened: list[str],
-        publish: Publish,
-    ) -> list[Fresh]:
-        """Return `items` with their marks; update `runs` and `reopened` by them.
+    ) -> list[str]:
+        """Add events to the summaries in `runs`; return the runs that are open again.
 
         A dead letter makes no other event late, but counts for its run.
         """
-        fresh: list[Fresh] = []
-        newest: dict[str, Micros] = {}
-        of_run: dict[str, list[Item]] = {}
-        for item in items:
-            run = short_run(item.run_id)
-            before = newest.get(run)
-            if before is None:
-                before = self._summary(run, runs).newest
-            one = Fresh(item, late=before > item.at)
-            fresh.append(one)
-            newest[run] = max(before, item.at) if publish(one) else before
-            of_run.setdefault(run, []).append(item)
+        reopened: list[str] = []
+        of_run: dict[str, list[Fresh]] = {}
+        for one in fresh:
+            of_run.setdefault(one.item.run_id, []).append(one)
         of_run.pop("", None)  # what is no event belongs to no run
-        for run, added in of_run.items():
+        for run_id, added in of_run.items():
+            run = short_run(run_id)
             summary = self._summary(run, runs)
             if summary.stage in ("sealed", "closed"):
                 reopened.append(run)
-            runs[run] = summary.with_events(added, newest[run], counted_from)
-        return fresh
+            newest = max((one.item.at for one in added if one.is_event), default=BEGINNING)
+            runs[run] = summary.with_events([one.item for one in added], newest, counted_from)
+        return reopened
 
     def _summary(self, run: str, runs: Mapping[str, RunSummary | None]) -> RunSummary:
         return (runs[run] if run in runs else self.runs.get(run)) or RunSummary()

@@ -17,7 +17,6 @@ from bridge.errors import InvalidRecord
 from bridge.kafka.producer import RECORD_BYTES
 from bridge.missions import jsontext
 from bridge.missions.models import Event
-from bridge.source.checkpoint.state import Fresh
 from bridge.source.reading.windows import Item
 from bridge.source.tools.stored_event import Kept
 from bridge.source.writing import convert
@@ -196,6 +195,6 @@ class Comparison:
 def _checksum_of(item: Item) -> int:
     """Return the checksum that the record of an item must have; UNKNOWN: it is a dead letter."""
     try:
-        return checksum(convert.record(Fresh(item, late=False), None, 0))
+        return checksum(convert.record(item, None, 0, late=False))
     except InvalidRecord:
         return UNKNOWN

@@ -13,7 +13,6 @@ from aiokafka import TopicPartition
 from bridge.clock import Micros
 from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import RECORD_BYTES, Record, Writer
-from bridge.source.checkpoint.state import Fresh
 from bridge.source.identity import short_run
 from bridge.source.reading import climb, rising, sweep, windows
 from bridge.source.reading.reader import FOREVER, OTHERWISE, Otherwise, Reader
@@ -214,10 +213,10 @@ class _Replay:
     def _record(self, item: Item) -> Record | None:
         """Return an event's record for the topic; None: it cannot be converted."""
         page = f";page={item.ask.page};size={item.ask.size}" if item.ask else ""
-        origin = f"source={self.view.source.name};pass=replay{page}"
+        origin = f"source={self.view.source.name};pass=replay{page}".encode()
         mission_id, now = self.view.index.get(item.run_id), self.view.clock.now()
-        one = Fresh(item, late=self.marks.before(item) > item.at)
-        made, is_event = self.view.publisher.event(one, mission_id, now, origin)
+        late = self.marks.before(item) > item.at
+        made, is_event = self.view.publisher.event(item, mission_id, now, origin, late=late)
         at = self.topic[murmur2(made.key or b"", len(self.topic))]
         headers = (*made.headers, (REPLAY, self.done.replay_id.encode()))
         record = msgspec.structs.replace(

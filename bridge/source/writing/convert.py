@@ -9,15 +9,15 @@ from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
 from bridge.missions.models import Event, Malformed
 from bridge.missions.timestamps import micros
-from bridge.source.checkpoint.state import Fresh
+from bridge.source.reading.windows import Item
 
 
-def record(one: Fresh, mission_id: str | None, now: Micros) -> dict[str, Any]:
+def record(item: Item, mission_id: str | None, now: Micros, *, late: bool) -> dict[str, Any]:
     """Return the fields of a MissionEvent.
 
     Raises InvalidRecord for a row that is no event or has a timestamp that is none.
     """
-    row = one.item.row
+    row = item.row
     if not isinstance(row, Event):
         raise InvalidRecord("no_event", row.error if isinstance(row, Malformed) else "no event")
     return {
@@ -26,12 +26,12 @@ def record(one: Fresh, mission_id: str | None, now: Micros) -> dict[str, Any]:
         "mission_id": mission_id,
         "type": row.type,
         "summary": row.summary,
-        "timestamp": one.item.at if one.item.is_dated else micros(row.timestamp),
+        "timestamp": item.at if item.is_dated else micros(row.timestamp),
         "step_id": row.step_id,
         "agent_id": row.agent_id,
         "idempotency_key": row.idempotency_key,
         "payload": row.payload,
-        "late": one.late,
+        "late": late,
         "ingested_at": now,
         "extra": row.extra,
     }

@@ -18,7 +18,8 @@ from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import RECORD_BYTES, Record
 from bridge.missions.models import Event
 from bridge.source.checkpoint.records import records as state_records
-from bridge.source.checkpoint.state import Batch, Checkpoint, Fresh
+from bridge.source.checkpoint.state import Batch, Checkpoint
+from bridge.source.reading.windows import Ask, Item
 from bridge.source.writing import certificate, convert
 from bridge.source.writing.certificate import Finding, Proof
 from bridge.source.writing.headers import DIGEST, ORIGIN
@@ -103,22 +104,24 @@ class Publisher:
         return Record(self._layout.audit, 0, key, self._encode(self._layout.audit, value))
 
     def event(
-        self, one: Fresh, mission_id: str | None, now: Micros, origin: str
+        self, item: Item, mission_id: str | None, now: Micros, origin: bytes, *, late: bool
     ) -> tuple[Record, bool]:
         """Return an event's record, or its dead letter and False where it cannot be converted.
 
         `origin` says how it was found: see `origin_of`.
         """
-        header = (ORIGIN, origin.encode())
+        header = (ORIGIN, origin)
         try:
-            return self._convert(one, mission_id, now, header), True
+            return self._convert(item, mission_id, now, header, late=late), True
         except InvalidRecord as error:
-            return self._dead(one, error, now, header), False
+            return self._dead(item, error, now, header), False
         except UnicodeEncodeError as error:
-            return self._dead(one, InvalidRecord("unencodable", str(error)), now, header), False
+            return self._dead(item, InvalidRecord("unencodable", str(error)), now, header), False
 
-    def _convert(self, one: Fresh, mission_id: str | None, now: Micros, origin: Header) -> Record:
-        fields = convert.record(one, mission_id, now)
+    def _convert(
+        self, item: Item, mission_id: str | None, now: Micros, origin: Header, *, late: bool
+    ) -> Record:
+        fields = convert.record(item, mission_id, now, late=late)
         longest = len(fields["payload"] or "") + len(fields["extra"] or "")
         if longest > RECORD_BYTES:  # as it is in any case, known before it is encoded
             raise InvalidRecord("too_large", f"{longest} characters, Kafka takes {RECORD_BYTES}")
@@ -138,11 +141,11 @@ class Publisher:
             raise InvalidRecord("too_large", f"{record.size} bytes, Kafka takes {RECORD_BYTES}")
         return record
 
-    def _dead(self, one: Fresh, error: InvalidRecord, now: Micros, origin: Header) -> Record:
-        row = one.item.row
+    def _dead(self, item: Item, error: InvalidRecord, now: Micros, origin: Header) -> Record:
+        row = item.row
         telemetry.dead_letter("events", error.reason)
         told = dead_letter(stage="VALUE_CONVERTER", error=error, failed_at=now)
-        headers = (*told, (DIGEST, one.item.digest.hex().encode()), origin)
+        headers = (*told, (DIGEST, item.digest.hex().encode()), origin)
         run_id = row.run_id if isinstance(row, Event) else ""
         key = run_id.encode("utf-8", "backslashreplace") or None
         value = convert.original(row).encode("utf-8", "surrogatepass")
@@ -153,11 +156,11 @@ class Publisher:
         return Record(self._layout.dead_letters, 0, short, stub(value), headers)
 
 
-def origin_of(one: Fresh, source: str, batch: int, proof: Proof) -> str:
+def origin_of(ask: Ask | None, source: str, batch: int, proof: Proof) -> bytes:
     """Say how an event was found, for `mission-bridge why`; `batch` is that of its transaction."""
-    ask = one.item.ask
     page = f";page={ask.page};size={ask.size}" if ask else ""
-    return f"source={source};batch={batch};sweep={proof.number};pass={proof.kind}{page}"
+    origin = f"source={source};batch={batch};sweep={proof.number};pass={proof.kind}{page}"
+    return origin.encode()
 
 
 def stub(value: bytes) -> bytes:

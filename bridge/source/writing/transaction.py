@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Final
 
 from bridge import telemetry
-from bridge.clock import Clock
+from bridge.clock import Clock, Micros
 from bridge.errors import AccessError, ApiError, ApiRejected
 from bridge.kafka.producer import Record, Writer
 from bridge.source.checkpoint.position import Configured, Position
 from bridge.source.checkpoint.runs import RunSummary
 from bridge.source.checkpoint.state import Batch, Checkpoint, Fresh
-from bridge.source.reading.windows import Item
+from bridge.source.reading.windows import Ask, Item
 from bridge.source.writing import certificate
 from bridge.source.writing.certificate import Finding, Proof
 from bridge.source.writing.mission_index import MissionIndex
@@ -76,32 +76,26 @@ class Committer:
     ) -> Batch | None:
         """Publish what is new among `items` (oldest first) and move to `position`.
 
-        See `Checkpoint.plan` for the rest. Returns None where there was nothing to write. Raises
-        what the writer raises.
+        Without `publish` it is only remembered. See `Checkpoint.plan` and `Checkpoint.new` for the
+        rest. Returns None where there was nothing to write. Raises what the writer raises.
         """
         state = self.state
+        is_any_age = proven or not publish
         if publish:
-            new = (one for one in items if one.digest not in state.seen)
-            await self._learn({one.run_id for one in new if proven or one.at >= position.oldest})
-        events: list[Record] = []
+            new = state.new(items, position, proven=is_any_age)
+            await self._learn({one.run_id for one in new})
         now = self._clock.now()
-
-        def made(one: Fresh) -> bool:
-            origin = origin_of(one, state.source, state.batch + 1, proof)
-            mission_id = self._index.get(one.item.run_id)
-            record, is_event = self._publisher.event(one, mission_id, now, origin)
-            events.append(record)
-            return is_event
-
+        # Finally: others may have published some while missions were looked up.
+        new = state.new(items, position, proven=is_any_age)
+        events, fresh = self._converted(new, proof, runs or {}, now) if publish else ([], [])
         batch = state.plan(
-            items,
+            new,
+            fresh,
             position,
             server_time=max(proof.server_time, now),
             keep=position.oldest_read(self._configured.lateness_max),
-            publish=made if publish else None,
             sweep=proof.number,
             runs=runs,
-            proven=proven,
             configured=self._configured,
         )
         changes = batch.segment is not None or batch.runs or findings
@@ -114,6 +108,33 @@ class Committer:
         state.apply(batch)
         telemetry.events_published(state.source, len(batch.fresh), batch.late)
         return batch
+
+    def _converted(
+        self,
+        new: Sequence[Item],
+        proof: Proof,
+        runs: Mapping[str, RunSummary | None],
+        now: Micros,
+    ) -> tuple[list[Record], list[Fresh]]:
+        """Return the records of events, and what became of each."""
+        state, records, fresh = self.state, list[Record](), list[Fresh]()
+        newest: dict[str, Micros] = {}
+        origins: dict[Ask | None, bytes] = {}
+        for item in new:
+            run_id, ask = item.run_id, item.ask
+            origin = origins.get(ask)
+            if origin is None:
+                origin = origins[ask] = origin_of(ask, state.source, state.batch + 1, proof)
+            before = newest.get(run_id)
+            if before is None:
+                before = newest[run_id] = state.newest(run_id, runs)
+            late, mission_id = before > item.at, self._index.get(run_id)
+            record, is_event = self._publisher.event(item, mission_id, now, origin, late=late)
+            if is_event and not late:
+                newest[run_id] = item.at
+            records.append(record)
+            fresh.append(Fresh(item, late, is_event))
+        return records, fresh
 
     def _reopened(self, batch: Batch) -> list[Finding]:
         """Take back the seals of runs that got another event."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +10,9 @@ from source_codec import CHECKPOINT, CODEC, decode
 from source_lists import item
 
 from bridge.clock import Micros
+from bridge.source.checkpoint.position import Position
 from bridge.source.checkpoint.records import read_back, records
-from bridge.source.checkpoint.state import Batch, Checkpoint
+from bridge.source.checkpoint.state import Batch, Checkpoint, Fresh
 from bridge.source.reading.windows import BEGINNING, Item
 
 FEED = "0123456789abcdef"
@@ -50,8 +52,27 @@ def plan(
     """Plan a batch; what is said of the position is added to the present one."""
     now = state.position
     then = replace(now, **position)
-    made = (lambda _: True) if publish else None
-    return state.plan(items, then, server_time=server_time, keep=keep, publish=made)
+    return planned(state, items, then, server_time=server_time, keep=keep, publish=publish)
+
+
+def planned(
+    state: Checkpoint,
+    items: Sequence[Item],
+    position: Position,
+    *,
+    broken: Sequence[Item] = (),
+    publish: bool = True,
+    **options: Any,
+) -> Batch:
+    """Plan a batch with what is new among `items`; of these `broken` become dead letters."""
+    new = state.new(items, position, proven=not publish)
+    fresh: list[Fresh] = []
+    newest: dict[str, Micros] = {}
+    for one in new if publish else ():
+        before = newest.get(one.run_id, state.newest(one.run_id, {}))
+        newest[one.run_id] = before if one in broken else max(before, one.at)
+        fresh.append(Fresh(one, before > one.at, one not in broken))
+    return state.plan(new, fresh, position, **options)
 
 
 def filled(batches: int = 3) -> tuple[Checkpoint, Topic]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from source_lists import item
-from source_state import FEED, Topic, filled, fresh, plan
+from source_state import FEED, Topic, filled, fresh, plan, planned
 
 from bridge.clock import SECOND
 from bridge.source.checkpoint.position import Climb, Position
@@ -45,18 +45,14 @@ def test_an_event_is_late_after_a_later_one_of_its_run() -> None:
 def test_a_dead_letter_makes_no_event_late_but_counts_for_its_run() -> None:
     state, topic = Checkpoint("default", FEED), Topic()
     broken, sound = item(1, 20, "a"), item(2, 30, "a")
-    batch = state.plan(
-        [broken, sound],
-        Position(),
-        server_time=100,
-        keep=BEGINNING,
-        publish=lambda one: one.item is sound,
+    batch = planned(
+        state, [broken, sound], Position(), broken=[broken], server_time=100, keep=BEGINNING
     )
     topic.commit(state, batch)
     assert (state.runs["a"].count, state.runs["a"].newest) == (2, 30)
     broken_alone = item(3, 90, "a")
-    batch = state.plan(
-        [broken_alone], Position(), server_time=100, keep=BEGINNING, publish=lambda _: False
+    batch = planned(
+        state, [broken_alone], Position(), broken=[broken_alone], server_time=100, keep=BEGINNING
     )
     topic.commit(state, batch)
     for there in (state, topic.read()):
@@ -113,9 +109,7 @@ def test_a_later_part_of_the_same_sweep_does_not_bring_them_back_either() -> Non
     state, topic = filled(10)
     before = state.position
     topic.commit(state, plan(state, [item(100)], keep=20))
-    batch = state.plan(
-        [item(5), item(101)], before, server_time=10**9, keep=20, publish=lambda _: True
-    )
+    batch = planned(state, [item(5), item(101)], before, server_time=10**9, keep=20)
     topic.commit(state, batch)
     assert fresh(batch) == [101]
     assert state.position.kept_from == 20

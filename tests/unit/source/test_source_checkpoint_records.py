@@ -77,7 +77,7 @@ def test_every_time_in_the_records_can_be_shown() -> None:
     """Readers that turn timestamps into dates take the years 1 to 9999."""
     state, topic = filled()
     runs = {"empty": RunSummary(mission_id="m")}
-    made = state.plan([], state.position, server_time=1, keep=BEGINNING, publish=None, runs=runs)
+    made = state.plan([], [], state.position, server_time=1, keep=BEGINNING, runs=runs)
     topic.commit(state, made)
     (run,) = topic.values()["run/default/empty"]["body"][1]["runs"]
     assert run["newest"] == 0

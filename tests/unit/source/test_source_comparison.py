@@ -14,7 +14,6 @@ from bridge.clock import Micros
 from bridge.missions import jsontext
 from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
-from bridge.source.checkpoint.state import Fresh
 from bridge.source.reading import page_items
 from bridge.source.reading.windows import BEGINNING, Ask, Item
 from bridge.source.tools.compare import Comparison
@@ -58,7 +57,7 @@ def record(
     if dead:
         value, headers = convert.original(row).encode(), {**headers, DIGEST: one.digest.hex()}
     else:
-        value = CODEC.encode(EVENTS, convert.record(Fresh(one, late), "mission", 99))
+        value = CODEC.encode(EVENTS, convert.record(one, "mission", 99, late=late))
     return read(value, headers)
 
 

@@ -50,7 +50,7 @@ async def test_other_settings_are_told_after_a_restart_though_nothing_is_new() -
 def test_a_checkpoint_without_settings_is_read() -> None:
     state, topic = filled()
     assert topic.read().configured is None
-    told = state.plan([], state.position, server_time=1, keep=0, publish=None, configured=MOST)
+    told = state.plan([], [], state.position, server_time=1, keep=0, configured=MOST)
     topic.commit(state, told)
     assert topic.read() == state
     assert topic.read().configured == MOST

@@ -13,6 +13,7 @@ import pytest
 from fastavro import schemaless_reader, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
+from source_state import planned
 
 from bridge.avro.schema import admit, load_schemas
 from bridge.missions.events import event_of
@@ -95,7 +96,7 @@ def test_a_checkpoint_of_the_version_before_is_read_and_changes_nothing_by_its_c
     segment["fields"] = [one for one in segment["fields"] if one["name"] != "content"]
     state = Checkpoint("default", "feed")
     (item,) = page_items.items([event_of(json.dumps(ROW).encode())], Ask(1, 50), 0) or ()
-    batch = state.plan([item], Position(), server_time=0, keep=0, publish=lambda _: True)
+    batch = planned(state, [item], Position(), server_time=0, keep=0)
     live: dict[str, dict[str, Any]] = {}
     writer = admit("checkpoint", json.dumps(before))
     for key, value in records(state, batch):

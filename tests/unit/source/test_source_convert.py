@@ -17,7 +17,6 @@ from bridge.missions import jsontext
 from bridge.missions.events import event_of
 from bridge.missions.models import Event, Malformed
 from bridge.missions.timestamps import micros
-from bridge.source.checkpoint.state import Fresh
 from bridge.source.identity import digest
 from bridge.source.reading import page_items
 from bridge.source.reading.windows import Ask, Item
@@ -48,7 +47,7 @@ def items(rows: Sequence[Event | Malformed], otherwise: Micros) -> tuple[Item, .
 
 def record(row: Event | Malformed, *, late: bool = False) -> dict[str, Any]:
     (item,) = items([row], 0)
-    return convert.record(Fresh(item, late), "mission-1", NOON)
+    return convert.record(item, "mission-1", NOON, late=late)
 
 
 # Timestamps

@@ -294,7 +294,7 @@ def of_another_feed(bench: Bench) -> bytes:
     """The source's frontier, as if it were of another account's feed."""
     state = bench.topics.state()
     state.feed = state.account = "another"
-    plan = state.plan([], state.position, server_time=0, keep=0, publish=None)
+    plan = state.plan([], [], state.position, server_time=0, keep=0)
     frontier = dict(records(state, plan))["frontier/default"]
     assert frontier is not None
     return CODEC.encode(CHECKPOINT, frontier)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from source_codec import AUDITS, CHECKPOINT, CODEC, EVENTS, decode
+from source_state import planned
 
 from bridge.clock import SECOND
 from bridge.config.models import Settings
@@ -52,17 +53,14 @@ def published(*rows: Event | Malformed) -> list[Record]:
     state, publisher = Checkpoint("default", "feed"), Publisher(CODEC, LAYOUT, ORIGIN)
     missions = {event().run_id: "mission-1"}
     events: list[Record] = []
-
-    def made(one: Fresh) -> bool:
-        mission_id = missions.get(one.item.run_id)
-        record, is_event = publisher.event(
-            one, mission_id, NOW, origin_of(one, "default", 1, PROOF)
-        )
+    fresh: list[Fresh] = []
+    new = state.new(page_items.items(rows, ASK, NOW) or (), Position(frontier=NOW), proven=False)
+    for item in new:
+        mission_id, origin = missions.get(item.run_id), origin_of(ASK, "default", 1, PROOF)
+        record, is_event = publisher.event(item, mission_id, NOW, origin, late=False)
         events.append(record)
-        return is_event
-
-    items = page_items.items(rows, ASK, NOW) or ()
-    batch = state.plan(items, Position(frontier=NOW), server_time=NOW, keep=0, publish=made)
+        fresh.append(Fresh(item, late=False, is_event=is_event))
+    batch = state.plan(new, fresh, Position(frontier=NOW), server_time=NOW, keep=0)
     return events + publisher.records(state, batch, NOW, PROOF)
 
 
@@ -130,10 +128,10 @@ def test_a_sweep_leaves_a_certificate() -> None:
 def test_an_expired_segment_becomes_a_tombstone() -> None:
     state = Checkpoint("default", "feed")
     items = page_items.items([event()], ASK, NOW) or ()
-    first = state.plan(items, Position(), server_time=NOW, keep=0, publish=lambda _: True)
+    first = planned(state, items, Position(), server_time=NOW, keep=0)
     state.apply(first)
     later = Position(frontier=NOW * 2)
-    batch = state.plan([], later, server_time=NOW, keep=NOW * 2, publish=None)
+    batch = state.plan([], [], later, server_time=NOW, keep=NOW * 2)
     records = Publisher(CODEC, LAYOUT, ORIGIN).records(state, batch, NOW, PROOF)
     assert [(one.key, one.value is None) for one in records[1:]] == [
         (b"seg/default/1", True),

@@ -185,7 +185,7 @@ async def test_the_checkpoint_of_another_feed_is_not_repaired() -> None:
     bench = await filled()
     other = bench.topics.state()
     other.feed = "another"
-    plan = other.plan([], other.position, server_time=0, keep=BEGINNING, publish=None)
+    plan = other.plan([], [], other.position, server_time=0, keep=BEGINNING)
     frontier = dict(records(other, plan))["frontier/default"]
     assert frontier is not None
     put(bench, "frontier/default", CODEC.encode(CHECKPOINT, frontier))
