@@ -13,6 +13,7 @@ from source_bench import Bench as SourceBench
 from support import fake_kafka
 
 from bridge.avro.registry import Registry
+from bridge.avro.schema import load_schemas
 from bridge.errors import AccessError, Again, ApiError, ApiRejected, ConfigError, RegistryAway
 from bridge.missions.client import MissionsClient
 from bridge.missions.models import StartRun
@@ -93,7 +94,9 @@ async def commands(seed: int) -> None:
                 start(f"good-{number}", mission) for number, mission in enumerate(missions(_GOOD))
             ]
             encoded = bench.codec.encode("missions.commands-value", start("bad", MISSION))
-            records = [*good, *(noise.value(draw, encoded) for _ in range(_BAD))]
+            ours = noise.schema(load_schemas()["mission_command"].text)
+            odd = [encoded[:5] + noise.written(draw, ours) for _ in range(_BAD)]
+            records = [*good, *odd, *(noise.value(draw, encoded) for _ in range(_BAD))]
             draw.shuffle(records)
             bench.begin()
             for record in records:
