@@ -12,7 +12,7 @@ ifneq ($(INDEX),)
 export UV_DEFAULT_INDEX ?= $(INDEX)
 endif
 
-.PHONY: help demo test lint types unit integration chart chart-schema image chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill profile audit-bench busy lock clean
+.PHONY: help demo test check lint types unit integration chart chart-schema image chaos-commands flood simulate mutants simulate-commands mutants-commands fuzz bench backfill profile audit-bench busy cost lock clean
 
 help:
 	@echo "make demo         the bridge at work, on this machine alone, in about a minute (SECONDS=45)"
@@ -33,6 +33,7 @@ help:
 	@echo "make backfill     memory while EVENTS=2000000 are backfilled from a real process to a real Kafka"
 	@echo "make profile      where the time goes in such a backfill, of EVENTS=300000: build/profile.txt"
 	@echo "make busy         requests and freshness of a steady feed: RATE=200 events/s, LATENESS=60, SECONDS=600"
+	@echo "make cost         requests a second of a steady feed, simulated: rates of events and lateness windows"
 	@echo "make audit-bench  memory of audit and repair on EVENTS=1000000 events on a real Kafka"
 	@echo "make lock         write requirements/*.lock anew"
 
@@ -41,6 +42,10 @@ demo: $(VENV)/.demo
 
 test: lint unit integration chart image
 
+check: test
+	$(MAKE) simulate SEEDS=100
+	$(MAKE) simulate-commands SEEDS=300
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
@@ -48,7 +53,7 @@ lint: $(VENV)/.dev
 	$(BIN)/hadolint Dockerfile
 
 unit: $(VENV)/.dev
-	$(BIN)/pytest -q tests/unit tests/simulation tests/command_simulation tests/fuzz
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/simulation tests/command_simulation tests/fuzz
 
 integration: $(VENV)/.dev
 	@# These mostly wait, for sessions to end and brokers to answer: three at a time on two cores.
@@ -112,8 +117,12 @@ audit-bench: $(VENV)/.dev
 busy: RATE = 200
 busy: LATENESS = 60
 busy: SECONDS = 600
+busy: PAST = 60
 busy: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python tests/bench/busy.py $(RATE) $(LATENESS) $(SECONDS)
+	PYTHONPATH=tests $(BIN)/python tests/bench/busy.py $(RATE) $(LATENESS) $(SECONDS) $(PAST)
+
+cost: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/cost.py
 
 lock: $(VENV)/.uv
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

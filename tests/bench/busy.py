@@ -1,8 +1,10 @@
 """What a steady feed costs: the real process on a real Kafka, with the defaults of its source.
 
-Run by `make busy RATE=200 LATENESS=60 SECONDS=600`. Prints the requests by operation, the passes
-and audits that were made, and how fresh the events were. Fails where the feed takes more than two
-requests a second beyond what polls and new events need, or something had no turn.
+Run by `make busy RATE=200 LATENESS=60 SECONDS=600 PAST=60`: PAST is how many seconds of the same
+rate lie behind the start, and are read first. Prints the requests by operation, the passes and
+audits that were made, how fresh the events were, and how many of them came late. Fails where the
+feed takes more than two requests a second beyond what polls and new events need, or something had
+no turn.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ PAGE = 1000
 WARM = 60.0
 
 
-def main(rate: float, lateness: float, seconds: float) -> int:
+def main(rate: float, lateness: float, seconds: float, past: float) -> int:
     """Read a feed with `rate` events a second for `seconds`; return the exit code."""
     clock, pause = Clock(), threading.Event()
-    simulator = Simulator(clock=clock, events=round(rate * lateness), past=lateness)
+    simulator = Simulator(clock=clock, events=round(rate * past), past=past)
     with tempfile.TemporaryDirectory() as folder, brokers.real() as kafka:
         scene = Stage(kafka, "busy", Path(folder), simulator, None)
         try:
@@ -87,6 +89,12 @@ def report(made: dict[str, float], lines: str, since: int, until: int) -> int:
     print(  # noqa: T201 - a report
         f"requests a second for the feed: {made['feed'] / took:.2f}, {beyond:.2f} beyond what is "
         f"new; events written after {fresh[50]:.2f} s (p50), {fresh[99]:.2f} s (p99)"
+    )
+    first = [one["value"]["late"] for one in events if one["value"]["ingested_at"] < since]
+    later = [one["value"]["late"] for one in events if one["value"]["ingested_at"] >= since]
+    print(  # noqa: T201 - a report
+        f"late: {sum(first)} of {len(first)} in the first backfill and until all was warm, "
+        f"{sum(later)} of {len(later)} after it"
     )
     return 0 if beyond <= 2 and made["deep"] and made["audited"] and not made["climb"] else 1
 

@@ -16,7 +16,7 @@ from command_simulation.scenarios import SCENARIOS
 CORPUS = 15
 """Seeds of each scenario that are played every time."""
 
-FRESH_SECONDS = 60.0
+FRESH_SECONDS = 20.0
 """So long seeds are played that nobody has played before."""
 
 CHEAP_BUGS = (

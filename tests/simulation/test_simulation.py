@@ -19,7 +19,7 @@ from simulation.weather import TWINS
 CORPUS = 20
 """Seeds of each scenario that are played every time."""
 
-FRESH_SECONDS = 150.0
+FRESH_SECONDS = 30.0
 """So long seeds are played that nobody has played before."""
 
 CHEAP_BUGS = (
