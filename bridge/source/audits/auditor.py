@@ -20,6 +20,7 @@ from bridge.missions.client import MissionsClient
 from bridge.missions.models import Event
 from bridge.missions.proof import ABSENT
 from bridge.source.audits import rules
+from bridge.source.audits.rules import Sorted
 from bridge.source.audits.run_table import RunTable, finished
 from bridge.source.checkpoint.lateness import how_late, worst
 from bridge.source.checkpoint.position import Hole, Position
@@ -209,12 +210,13 @@ class Auditor:
                 summary = replace(summary, mission_id=mission_id, finished=finished(there))
             before = state.runs.get(run)
             items = await self.events_of(mission_id, run, self._between)
-            if state.runs.get(run) != before:
+            if items is not None and state.runs.get(run) != before:
                 # A poll published some of it meanwhile: a list and counts of other times.
                 summary = replace(
                     state.runs.get(run, summary), mission_id=mission_id, finished=summary.finished
                 )
-                items = await self.events_of(mission_id, run)
+                if rules.needs_counts(summary, self._sorted(items)):
+                    items = await self.events_of(mission_id, run)
         except InvalidId:
             # As it is now: a poll may have published some of it while its list was asked for.
             work.runs[run] = replace(state.runs.get(run, summary), stage="closed")
@@ -245,10 +247,7 @@ class Auditor:
 
         The summary is without those items: whoever publishes them adds them.
         """
-        state = self._committer.state
-        position = state.position
-        counted = [item for item in items if item.at >= position.counted_from]
-        found = rules.sort_out(counted, state.seen, oldest=position.oldest)
+        counted, found = self._counted(items), self._sorted(items)
         fresh = found.new
         if not rules.accounts_for(summary, found):
             on_topic = await self._published(run, min(one.at for one in counted))
@@ -270,6 +269,14 @@ class Auditor:
             summary = after
         work.runs[run] = summary
         return fresh
+
+    def _counted(self, items: list[Item]) -> list[Item]:
+        since = self._committer.state.position.counted_from
+        return [item for item in items if item.at >= since]
+
+    def _sorted(self, items: list[Item]) -> Sorted:
+        state = self._committer.state
+        return rules.sort_out(self._counted(items), state.seen, oldest=state.position.oldest)
 
     def _seal(self, run: str, summary: RunSummary) -> Finding:
         telemetry.run_sealed(self._committer.state.source)

@@ -76,6 +76,11 @@ def accounts_for(summary: RunSummary, found: Sorted) -> bool:
     return (summary.count, summary.digest) == (count, digest)
 
 
+def needs_counts(summary: RunSummary, found: Sorted) -> bool:
+    """Whether digests alone do not tell which items of a run's list are published."""
+    return summary.count is None or bool(found.expired)
+
+
 def agrees(summary: RunSummary, listing: Listing) -> bool:
     """Whether all that a run's list shows is published, and nothing else."""
     return (summary.count, summary.digest) == (listing.count, listing.digest)
