@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -337,3 +338,29 @@ async def test_an_event_that_changes_is_told_once_and_not_published_again() -> N
     (told,) = bench.topics.audits("mutated")
     assert told["event"] == {"run_id": event["run_id"], "event_id": event["event_id"]}
     assert [e["summary"] for e in events_of(bench, event["run_id"])] == ["Inserted 1 of 1"]
+
+
+async def test_a_long_list_is_read_once_and_polls_go_on_meanwhile() -> None:
+    """What a poll publishes of the very run that is read is no reason to read all of it again."""
+    bench = Bench(page_size=50, lateness=30, audit_interval=600)
+    run = bench.api.insert(1)[0]["run_id"]
+    bench.api.insert(1499, run_id=run)
+    await bench.later(1)
+    bench.api.seconds = 0.2
+    bench.clock.pass_by(700)
+
+    def grow(request: httpx.Request) -> None:
+        if request.url.path.endswith(f"/runs/{run}/events"):
+            bench.api.insert(1, run_id=run)
+
+    bench.api.script = grow
+    before = len(bench.api.asked)
+    await bench.turn()
+    paths = [path for path, _, _ in bench.api.asked[before:]]
+    own = [at for at, path in enumerate(paths) if path.endswith(f"/runs/{run}/events")]
+    polls = [at for at, path in enumerate(paths) if path == "/events"]
+    assert len(own) < 50, "read once"
+    assert max(b - a for a, b in pairwise(polls)) < 20, "polled every two seconds"
+    bench.api.script = None
+    await bench.later(1)
+    bench.assert_exact()
