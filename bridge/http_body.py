@@ -20,7 +20,7 @@ class UnreadableBody(Exception):
     """The body's encoding is unknown or broken, or the body is longer than it may be."""
 
 
-class Body:
+class BodyDecoder:
     """Takes the parts of a body; `encoding` is what its Content-Encoding says.
 
     All methods raise UnreadableBody.

@@ -12,7 +12,7 @@ from bridge.avro.schema import Schema, admit
 from bridge.errors import InvalidRecord, Undecodable
 
 
-class Decoder:
+class SchemaDecoder:
     """Decodes any value in the wire format with the schema that wrote it."""
 
     def __init__(self, registry: Registry) -> None:

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from bridge.clock import Clock
 from bridge.config.models import RegistrySettings
 from bridge.errors import ConfigError, RegistryAway, RegistryRefused
-from bridge.http_body import Body, UnreadableBody
+from bridge.http_body import BodyDecoder, UnreadableBody
 
 Level = Literal["BACKWARD_TRANSITIVE", "FULL_TRANSITIVE"]
 
@@ -318,7 +318,7 @@ def _named(error: Exception) -> str:
 
 async def _read(response: httpx.Response) -> bytes:
     """Read a body through the cap. Raises UnreadableBody."""
-    body = Body(response.headers.get("content-encoding", ""), _MAX_ANSWER)
+    body = BodyDecoder(response.headers.get("content-encoding", ""), _MAX_ANSWER)
     async for chunk in response.aiter_raw():
         body.take(chunk)
         if body.is_full:

@@ -15,7 +15,7 @@ from bridge.config.models import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.kafka.topic_reader import find_topic
 from bridge.source.tools.compare import Difference
-from bridge.source.tools.reconcile import Report, Run, reconcile
+from bridge.source.tools.reconcile import Report, RunName, reconcile
 
 _NOTES = {
     "pending": "not published yet: newer than the watermark",
@@ -69,7 +69,7 @@ async def _audit(
                 raise typer.BadParameter(
                     f"--run: neither the API nor the checkpoint knows {run_id}"
                 )
-            run = Run(mission_id, run_id)
+            run = RunName(mission_id, run_id)
         return await reconcile(view, partitions, since=since, run=run)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from bridge.avro.schema import NAMESPACE, Schema
 from bridge.clock import Micros
 from bridge.commands.model import Command, Received, Verb, parse
-from bridge.commands.policy import Answer, Rules, decide
+from bridge.commands.policy import Refuse, Rules, decide
 from bridge.errors import InvalidRecord
 from bridge.missions import jsontext
 
@@ -62,7 +62,7 @@ def _ask_policy(command: Command, now: Micros) -> None:
     """Raise what the bridge would say of the command's ids and body."""
     received = Received(0, 0, command.key, None, (), now)
     decision = decide(command, received, None, _ANYTHING_GOES, partitions=1, now=now)
-    problem = decision.outcome.problem if isinstance(decision, Answer) else None
+    problem = decision.outcome.problem if isinstance(decision, Refuse) else None
     if problem is not None and problem.code == "invalid":
         raise _invalid(problem.message)
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from bridge.avro.any_schema import Decoder
+from bridge.avro.any_schema import SchemaDecoder
 from bridge.cli import letters, one_source
-from bridge.cli.letters import Letter, Place, Wanted
+from bridge.cli.letters import Letter, LetterPlace, Wanted
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
 from bridge.clock import Clock
 from bridge.config.models import Settings
@@ -108,7 +108,7 @@ def show(
     as_json: Json = False,
 ) -> int:
     """Show one dead letter: why it is one, its headers, its value; exit 1 if there is none."""
-    at = Place.parse("PARTITION:OFFSET", position)
+    at = LetterPlace.parse("PARTITION:OFFSET", position)
     if at.offset is None:
         raise typer.BadParameter("PARTITION:OFFSET lacks the offset")
     settings = load(config, "kafka", "registry")
@@ -126,7 +126,9 @@ def show(
     return EXIT_OK
 
 
-async def _find(settings: Settings, side: Side, at: Place) -> tuple[Letter, Any, str | None] | None:
+async def _find(
+    settings: Settings, side: Side, at: LetterPlace
+) -> tuple[Letter, Any, str | None] | None:
     """Return a letter with its value decoded, or with why it cannot be."""
     async with aclosing(_letters(settings, side, Wanted())) as found:
         async for letter in found:
@@ -145,7 +147,7 @@ async def _decoded(settings: Settings, letter: Letter) -> tuple[Any, str | None]
         return raw.decode(), None
     registry = open_registry(settings.registry)
     try:
-        return await Decoder(registry).decode(raw), None
+        return await SchemaDecoder(registry).decode(raw), None
     except InvalidRecord as error:
         return None, str(error)
     finally:
@@ -273,7 +275,7 @@ def _wanted(
         frozenset(reasons or ()),
         None if since is None else one_source.timestamp("--since", since),
         key,
-        None if origin is None else Place.parse("--origin", origin),
+        None if origin is None else LetterPlace.parse("--origin", origin),
     )
 
 

@@ -43,7 +43,7 @@ _PLACE: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LetterPlace:
     """Where a record is or was; `topic` None: in any, `offset` None: at any."""
 
     topic: str | None
@@ -51,7 +51,7 @@ class Place:
     offset: int | None
 
     @classmethod
-    def parse(cls, option: str, text: str) -> Place:
+    def parse(cls, option: str, text: str) -> LetterPlace:
         """Read `[TOPIC-]PARTITION[:OFFSET]`; raises typer.BadParameter."""
         match = _PLACE.fullmatch(text)
         if match is None:
@@ -61,7 +61,7 @@ class Place:
         offset = match["offset"]
         return cls(match["topic"], int(match["partition"]), None if offset is None else int(offset))
 
-    def covers(self, other: Place | None) -> bool:
+    def covers(self, other: LetterPlace | None) -> bool:
         """Whether another place is this one, where this one says anything."""
         return (
             other is not None
@@ -88,9 +88,9 @@ class Letter:
         return cls(record, headers_of(record))
 
     @property
-    def at(self) -> Place:
+    def at(self) -> LetterPlace:
         """Where the letter is."""
-        return Place(self.record.topic, self.record.partition, self.record.offset)
+        return LetterPlace(self.record.topic, self.record.partition, self.record.offset)
 
     @property
     def position(self) -> str:
@@ -108,12 +108,12 @@ class Letter:
         return self.headers.get(f"{_CONNECT}exception.message", "")
 
     @property
-    def origin(self) -> Place | None:
+    def origin(self) -> LetterPlace | None:
         """Where the record was read; None: it came from the API, or the letter does not say."""
         topic, *numbers = (self.headers.get(_CONNECT + n) for n in ("topic", "partition", "offset"))
         if topic is None or not all(n is not None and n.isdecimal() for n in numbers):
             return None
-        return Place(topic, *(int(n or 0) for n in numbers))
+        return LetterPlace(topic, *(int(n or 0) for n in numbers))
 
     @property
     def replays(self) -> int:
@@ -154,7 +154,7 @@ class Wanted:
     reasons: frozenset[str] = field(default_factory=frozenset)
     since: Micros | None = None
     key: str | None = None
-    origin: Place | None = None
+    origin: LetterPlace | None = None
 
     def fits(self, letter: Letter) -> bool:
         """Whether a letter is meant."""

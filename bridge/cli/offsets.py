@@ -15,7 +15,7 @@ from bridge.config.models import Settings, SourceSettings
 from bridge.errors import EXIT_CONFIG, EXIT_OK, StateError
 from bridge.kafka.topic_reader import find_topic, open_topic
 from bridge.source.checkpoint.runs import Stage
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.tools.move import Move, survey
 from bridge.source.tools.move import move as take_over
 from bridge.source.tools.reset import Start, consequences, known
@@ -68,7 +68,7 @@ async def _show(settings: Settings) -> tuple[list[dict[str, Any]], list[dict[str
     return sources, partitions
 
 
-async def _stands_at(view: View) -> dict[str, Any]:
+async def _stands_at(view: SourceAccess) -> dict[str, Any]:
     """Return where a source stands; times in microseconds UTC."""
     try:
         checkpoint = await view.desk.look()

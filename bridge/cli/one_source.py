@@ -23,7 +23,7 @@ from bridge.missions.pacing import RateBudget
 from bridge.source.checkpoint.position import Climb
 from bridge.source.reading.windows import BEGINNING
 from bridge.source.takeover import Desk
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.writing.mission_index import MissionIndex
 from bridge.source.writing.publish import Layout
 
@@ -64,7 +64,7 @@ def climb_object(climb: Climb | None) -> dict[str, Micros | None] | None:
 
 
 @asynccontextmanager
-async def view(settings: Settings, source: SourceSettings) -> AsyncIterator[View]:
+async def view(settings: Settings, source: SourceSettings) -> AsyncIterator[SourceAccess]:
     """Open what looking at a source takes. Raises ConfigError, KafkaAway, RegistryAway."""
     clock, kafka = Clock(), KafkaClient(settings.kafka)
     async with AsyncExitStack() as stack:
@@ -95,7 +95,7 @@ async def view(settings: Settings, source: SourceSettings) -> AsyncIterator[View
             settings.kafka.transaction_timeout,
         )
         index = MissionIndex(client, clock, source.name)
-        yield View(settings, source, desk, client, index)
+        yield SourceAccess(settings, source, desk, client, index)
 
 
 async def _layout(settings: Settings, name: str, kafka: KafkaClient) -> Layout:

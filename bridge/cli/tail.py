@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from aiokafka import TopicPartition
 
-from bridge.avro.any_schema import Decoder
+from bridge.avro.any_schema import SchemaDecoder
 from bridge.avro.headers import readable
 from bridge.cli import one_source
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
@@ -88,7 +88,7 @@ async def _tail(
     kafka = KafkaClient(settings.kafka)
     try:
         async with open_topic(kafka, settings.topic(topic), topic) as reader:
-            decoder, shown = Decoder(registry), 0
+            decoder, shown = SchemaDecoder(registry), 0
             if view.width is not None and not view.as_json:
                 say(_HEADER)
             async with aclosing(_records(reader, view.start, follow=follow)) as records:
@@ -136,7 +136,7 @@ def first_offsets(
     return {at: min(max(int(start), starts[at]), end) for at, end in ends.items()}
 
 
-async def _show(record: Received, decoder: Decoder, view: _View) -> bool:
+async def _show(record: Received, decoder: SchemaDecoder, view: _View) -> bool:
     """Show a record, and say whether it was one of those that are wanted."""
     value: Any = record.value
     problem = None

@@ -36,19 +36,19 @@ def apply(*, config: Config = None, as_json: Json = False) -> int:
     return EXIT_OK
 
 
-async def _plan(settings: Settings) -> list[topics.Change]:
+async def _plan(settings: Settings) -> list[topics.TopicChange]:
     specs = topics.topic_specs(settings.kafka.topic_prefix)
     kafka = KafkaClient(settings.kafka)
     return await topics.plan(kafka, specs, settings.kafka.replication_factor)
 
 
-async def _apply(settings: Settings) -> list[topics.Change]:
+async def _apply(settings: Settings) -> list[topics.TopicChange]:
     changes = await _plan(settings)
     await topics.apply(KafkaClient(settings.kafka), changes, Clock())
     return changes
 
 
-def _tell(changes: Sequence[topics.Change], *, as_json: bool, done: bool) -> None:
+def _tell(changes: Sequence[topics.TopicChange], *, as_json: bool, done: bool) -> None:
     if as_json:
         say_json({"applied": done, "changes": [asdict(change) for change in changes]})
         return

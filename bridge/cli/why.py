@@ -16,16 +16,16 @@ from bridge.commands.trace import TOPICS, Traced, Tracer
 from bridge.config.models import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK
 from bridge.source.identity import digest
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.tools.left_out import Account, Sighting, look, reasons
-from bridge.source.tools.why import Behind, Place, certificates, commands_behind, places
+from bridge.source.tools.why import Behind, EventPlace, certificates, commands_behind, places
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """An event's records, with the certificate of each where it is still there; or why none."""
 
-    places: Sequence[tuple[Place, Mapping[str, Any] | None]] = ()
+    places: Sequence[tuple[EventPlace, Mapping[str, Any] | None]] = ()
     behind: Behind = field(default_factory=Behind)
     seen: Sighting = field(default_factory=Sighting)
     reasons: Sequence[str] = ()
@@ -73,7 +73,9 @@ async def _why(
         return await _event(view, name, run_id, elsewhere=traced.known), traced
 
 
-async def _event(view: View, event_id: str, run_id: str | None, *, elsewhere: bool) -> _Found:
+async def _event(
+    view: SourceAccess, event_id: str, run_id: str | None, *, elsewhere: bool
+) -> _Found:
     """Return an event's records, or why there are none, unless the id is known `elsewhere`."""
     layout = view.desk.layout
     _say_read(layout.events, layout.dead_letters)
@@ -94,7 +96,7 @@ def _say_read(*what: str) -> None:
     say(f"reading {', '.join(what)}", err=True)
 
 
-async def _left_out(view: View, event_id: str, run_id: str | None) -> _Found:
+async def _left_out(view: SourceAccess, event_id: str, run_id: str | None) -> _Found:
     seen = await look(view, event_id, run_id)
     run_id = seen.item.run_id if seen.item is not None else run_id
     checkpoint = await view.desk.look()
@@ -118,7 +120,7 @@ def _as_object(found: _Found) -> dict[str, Any]:
     }
 
 
-def _place_object(place: Place, told: Mapping[str, Any] | None) -> dict[str, Any]:
+def _place_object(place: EventPlace, told: Mapping[str, Any] | None) -> dict[str, Any]:
     kept = place.kept
     return {
         "topic": kept.record.topic,
@@ -156,7 +158,7 @@ def _lines(event_id: str, found: _Found) -> Iterator[str]:
         yield f"  {reason}"
 
 
-def _place_lines(event_id: str, place: Place, told: Mapping[str, Any] | None) -> Iterator[str]:
+def _place_lines(event_id: str, place: EventPlace, told: Mapping[str, Any] | None) -> Iterator[str]:
     kept, origin = place.kept, place.origin
     record = kept.record
     yield f"event {event_id} of run {kept.run_id}"

@@ -44,7 +44,7 @@ _ON_ITS_WAY = (
 _ANSWERS = (ApiError, AccessError, ApiRejected, InvalidId)
 
 
-class Stale(Exception):
+class IntentTooOld(Exception):
     """The announcement is too old, held back or no longer ours: the request must not leave."""
 
 
@@ -185,11 +185,11 @@ class Execution:
             late = clock.monotonic() - since > self._shared.guard
             braked = self._shared.brakes.holds(self._verb, command.mission_id)
             if late or braked or self._stop.is_set() or not self._journal.owned:
-                raise Stale
+                raise IntentTooOld
 
         try:
             answer = await verbs.call(self._shared.client.guarded(check), command)
-        except Stale:
+        except IntentTooOld:
             return Hold(0.0)
         except _ANSWERS as error:
             return verdicts.judge(command, error, clock.now())

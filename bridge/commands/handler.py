@@ -100,10 +100,10 @@ class Handler:
             now=self._shared.clock.now(),
         )
         match decision:
-            case policy.Answer(entry, outcome, final, remember):
+            case policy.Refuse(entry, outcome, final, remember):
                 with self._busy_with(entry) if remember else nullcontext():
                     await self._answer(entry, outcome, received, final=final, remember=remember)
-            case policy.Repeat(entry):
+            case policy.TellAgain(entry):
                 if entry.outcome is not None:
                     await self._answer(entry, entry.outcome, received, final=True, remember=False)
             case policy.Proceed(entry):

@@ -62,7 +62,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Refuse:
     """Give this result and send nothing; `remember`: the ledger keeps it under the command_id."""
 
     entry: Entry
@@ -72,7 +72,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
+class TellAgain:
     """Give the recorded result of this entry again: nothing shows that it was published."""
 
     entry: Entry
@@ -85,7 +85,7 @@ class Proceed:
     entry: Entry
 
 
-Decision = Answer | Repeat | Proceed
+Decision = Refuse | TellAgain | Proceed
 
 
 def decide(
@@ -108,18 +108,18 @@ def decide(
     own = known if known is not None and known.offset == received.offset else None
     entry = own or first_sight(command, received)
     if own is not None and own.kind is Kind.DONE:
-        return Repeat(own)
+        return TellAgain(own)
     if own is not None and own.is_open:
         return Proceed(own)
     refusal = _refusal(command, received, rules, partitions)
     if refusal is not None:
         final = known is None or own is not None
-        return Answer(entry, _rejected(*refusal, now), final=final, remember=own is not None)
+        return Refuse(entry, _rejected(*refusal, now), final=final, remember=own is not None)
     if known is not None and own is None:
-        return Answer(entry, _used_before(command, known, now), final=False, remember=False)
+        return Refuse(entry, _used_before(command, known, now), final=False, remember=False)
     denial = _denial(command, rules, now)
     if denial is not None:
-        return Answer(entry, denial, final=True, remember=True)
+        return Refuse(entry, denial, final=True, remember=True)
     return Proceed(entry)
 
 

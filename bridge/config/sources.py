@@ -93,7 +93,7 @@ class Catalogue:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SourcedValue:
     """A value and where it came from, in words that a person can follow."""
 
     value: object = field(repr=False)
@@ -104,7 +104,7 @@ class Gathered:
     """Values by leaf, the problems met on the way to them, and which settings these are about."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self.values: dict[Leaf, Found] = {}
+        self.values: dict[Leaf, SourcedValue] = {}
         self.problems: list[str] = []
         self.wrong: set[tuple[str, ...]] = set()
         self._catalogue = catalogue
@@ -112,7 +112,7 @@ class Gathered:
     def take(self, leaf: Leaf, text: str, origin: str) -> None:
         """Keep a text from outside; an empty one is a problem, for it hides what was meant."""
         if text.strip():
-            self.values[leaf] = Found(text.strip(), origin)
+            self.values[leaf] = SourcedValue(text.strip(), origin)
         else:
             self.wrong.add(plain(leaf))
             self.problems.append(f"{origin}: is empty; give it a value or remove it")
@@ -216,7 +216,9 @@ def from_secrets(catalogue: Catalogue, folder: Path) -> Gathered:
     for file in files:
         setting = catalogue.by_variable.get(file.name.upper())
         if setting is not None and setting.secret:
-            gathered.values[setting.file_twin] = Found(str(file), f"{setting.variable} ({file})")
+            gathered.values[setting.file_twin] = SourcedValue(
+                str(file), f"{setting.variable} ({file})"
+            )
         elif setting is not None:
             try:
                 gathered.take(setting.path, read_text(file), f"{setting.variable} ({file})")
@@ -245,7 +247,7 @@ def from_toml(catalogue: Catalogue, file: Path) -> Gathered:
         if setting is None:
             gathered.problems.append(f"{where}: {catalogue.unknown_leaf(leaf)}")
         else:
-            gathered.values[leaf] = Found(value, f"{setting.variable} ({where})")
+            gathered.values[leaf] = SourcedValue(value, f"{setting.variable} ({where})")
     sources = tree.get("sources")
     for index, table in enumerate(sources if isinstance(sources, list) else ()):
         if isinstance(table, dict) and "name" not in table:

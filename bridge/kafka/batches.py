@@ -41,7 +41,7 @@ _VARINT_BITS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StoredRecord:
     """A record under the names that aiokafka looks for; `timestamp` in milliseconds."""
 
     offset: int
@@ -63,7 +63,7 @@ class Batches:
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self._at = 0
-        self._read: Batch | None = None
+        self._read: RecordBatch | None = None
         self._expanded = 0
         self._next = self._cut()
 
@@ -79,12 +79,12 @@ class Batches:
         self._read.expanded = 0
         return self._expanded < FETCH_BYTES and self._next.validate_crc()
 
-    def next_batch(self) -> Batch | None:
+    def next_batch(self) -> RecordBatch | None:
         """Return the next batch."""
         self._read, self._next = self._next, self._cut()
         return self._read
 
-    def _cut(self) -> Batch | None:
+    def _cut(self) -> RecordBatch | None:
         """Return the batch that follows; None where its bytes are not all there."""
         data, begin = self._data, self._at
         if begin + _OLD_HEAD > len(data):
@@ -94,16 +94,16 @@ class Batches:
         if end > len(data):
             return None
         self._at = end
-        return Batch(data[begin:end])
+        return RecordBatch(data[begin:end])
 
 
-class Batch:
+class RecordBatch:
     """One batch; iterating gives its records. `expanded` is how many bytes that took so far."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
         self.expanded = 0
-        self._records: Iterator[Record] | None = None
+        self._records: Iterator[StoredRecord] | None = None
         self._valid: bool | None = None
         self._magic = data[16]
         head = (*_PREFIX.unpack_from(data), 0, 0, 0, 0, 0, 0, 0, None, 0, 0, 0)
@@ -140,15 +140,15 @@ class Batch:
             self._valid = self._magic != _MAGIC or crc == self._crc
         return self._valid
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[StoredRecord]:
         return self._unpacked()
 
-    def __next__(self) -> Record:
+    def __next__(self) -> StoredRecord:
         if self._records is None:
             self._records = self._unpacked()
         return next(self._records)
 
-    def _unpacked(self) -> Iterator[Record]:
+    def _unpacked(self) -> Iterator[StoredRecord]:
         """Yield the records; each is made when it is asked for."""
         if self._magic != _MAGIC or len(self._data) < _HEAD.size:
             yield self._lost(0, f"a batch of format {self._magic}, which is not read")
@@ -172,7 +172,7 @@ class Batch:
                 return
             yield record
 
-    def _record(self, content: Expanded, start: int, end: int, index: int) -> Record:
+    def _record(self, content: Expanded, start: int, end: int, index: int) -> StoredRecord:
         """Read a record; raises IndexError and ValueError where not even its head can be read."""
         data = content.data
         if end > len(data) or end - start > LARGEST_RECORD:
@@ -183,7 +183,7 @@ class Batch:
             bytes_ = Undecodable(data[start:end], "unreadable", f"no record: {error}")
             return self._made(index, self._last_time, None, bytes_)
 
-    def _whole(self, data: bytes, start: int, end: int, index: int) -> Record:
+    def _whole(self, data: bytes, start: int, end: int, index: int) -> StoredRecord:
         timestamp, offset, at = self._place(data, start, index)
         key, at = _bytes(data, at)
         value, at = _bytes(data, at)
@@ -199,7 +199,7 @@ class Batch:
             raise ValueError(f"it has {end - start} bytes, its parts {at - start}")
         return self._made(offset, timestamp, key, value, tuple(headers))
 
-    def _outline(self, content: Expanded, start: int, end: int, index: int) -> Record:
+    def _outline(self, content: Expanded, start: int, end: int, index: int) -> StoredRecord:
         """Read what is left of a record that is too large, or that ends beyond what is there."""
         data = content.data
         timestamp, offset, at = self._place(data, start, index)
@@ -228,7 +228,7 @@ class Batch:
             raise ValueError(f"offset {offset} of {self._last}")
         return self._first_time + delta, offset, at
 
-    def _lost(self, offset: int, why: str, reason: str = "unreadable") -> Record:
+    def _lost(self, offset: int, why: str, reason: str = "unreadable") -> StoredRecord:
         """Return what stands for everything from an offset on: the bytes of the whole batch."""
         raw = Undecodable(bytes(self._data), reason, why)
         return self._made(min(offset, self._last), self._last_time, None, raw)
@@ -240,10 +240,10 @@ class Batch:
         key: bytes | None,
         value: bytes | None,
         headers: tuple[tuple[str, bytes | None], ...] = (),
-    ) -> Record:
+    ) -> StoredRecord:
         by_broker = bool(self._attributes & _APPEND_TIME)
         time = self._last_time if by_broker else timestamp
-        return Record(self.base_offset + offset, time, int(by_broker), key, value, headers)
+        return StoredRecord(self.base_offset + offset, time, int(by_broker), key, value, headers)
 
 
 def _extent(data: bytes, at: int) -> tuple[int, int]:

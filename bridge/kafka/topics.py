@@ -52,7 +52,7 @@ class TopicSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExistingTopic:
     """A topic as it is; `settings` is None where we may not read them."""
 
     partitions: int
@@ -61,7 +61,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class TopicChange:
     """One step of `topics apply`."""
 
     action: Literal["create", "grow", "configure"]
@@ -101,26 +101,26 @@ def topic_specs(prefix: str) -> dict[str, TopicSpec]:
 
 
 def decide(
-    specs: Mapping[str, TopicSpec], found: Mapping[str, Found], replication_factor: int
-) -> list[Change]:
+    specs: Mapping[str, TopicSpec], found: Mapping[str, ExistingTopic], replication_factor: int
+) -> list[TopicChange]:
     """Return what must be done, in order; nothing when all is as it should be.
 
     Partition counts of existing topics are the user's, except that the ledger needs as many as the
     commands. Other settings of existing topics are left alone as well.
     """
-    changes: list[Change] = []
+    changes: list[TopicChange] = []
     for short, spec in specs.items():
         there = found.get(spec.name)
         wanted = _partitions(short, spec, specs, found)
         if there is None:
             settings = {**spec.settings, **_in_sync(replication_factor)}
-            changes.append(Change("create", spec.name, wanted, replication_factor, settings))
+            changes.append(TopicChange("create", spec.name, wanted, replication_factor, settings))
             continue
         if short == "command-state" and there.partitions < wanted:
-            changes.append(Change("grow", spec.name, wanted))
+            changes.append(TopicChange("grow", spec.name, wanted))
         if there.settings is not None and there.settings["cleanup.policy"] != spec.cleanup:
             settings = {**there.overrides, "cleanup.policy": spec.cleanup}
-            changes.append(Change("configure", spec.name, settings=settings))
+            changes.append(TopicChange("configure", spec.name, settings=settings))
     return changes
 
 
@@ -130,7 +130,7 @@ def _in_sync(replication_factor: int) -> dict[str, str]:
     return {"min.insync.replicas": "2"} if enough else {}
 
 
-def problems(specs: Mapping[str, TopicSpec], found: Mapping[str, Found]) -> list[str]:
+def problems(specs: Mapping[str, TopicSpec], found: Mapping[str, ExistingTopic]) -> list[str]:
     """Return what `run` cannot work with, each with what mends it."""
     wrong: list[str] = []
     for short, spec in specs.items():
@@ -164,7 +164,7 @@ def problems(specs: Mapping[str, TopicSpec], found: Mapping[str, Found]) -> list
 
 async def plan(
     kafka: KafkaClient, specs: Mapping[str, TopicSpec], replication_factor: int
-) -> list[Change]:
+) -> list[TopicChange]:
     """Return what `apply` would have to do. Raises KafkaAway."""
     return decide(specs, await _look(kafka, specs), replication_factor)
 
@@ -190,7 +190,7 @@ async def usable(kafka: KafkaClient, prefix: str) -> dict[str, int]:
     return {name: count for name, count in topics.items() if name.startswith(prefix)}
 
 
-async def apply(kafka: KafkaClient, changes: Sequence[Change], clock: Clock) -> None:
+async def apply(kafka: KafkaClient, changes: Sequence[TopicChange], clock: Clock) -> None:
     """Carry out a plan; doing it twice does no harm.
 
     Returns when the brokers show the topics with leaders. Raises ConfigError with every refusal,
@@ -214,7 +214,7 @@ async def apply(kafka: KafkaClient, changes: Sequence[Change], clock: Clock) -> 
             await clock.sleep(0.1)
 
 
-async def _create(admin: AIOKafkaAdminClient, changes: Sequence[Change]) -> list[str]:
+async def _create(admin: AIOKafkaAdminClient, changes: Sequence[TopicChange]) -> list[str]:
     """Create topics; return the refusals."""
     if not changes:
         return []
@@ -238,7 +238,7 @@ async def _create(admin: AIOKafkaAdminClient, changes: Sequence[Change]) -> list
     ]
 
 
-async def _configure(admin: AIOKafkaAdminClient, change: Change) -> list[str]:
+async def _configure(admin: AIOKafkaAdminClient, change: TopicChange) -> list[str]:
     """Replace the settings of one topic; return the refusals."""
     resource = ConfigResource(ConfigResourceType.TOPIC, change.topic, dict(change.settings))
     answer: Any = (await admin.alter_configs([resource]))[0]
@@ -273,12 +273,12 @@ async def _list(admin: AIOKafkaAdminClient, *, led: bool = False) -> dict[str, i
     }
 
 
-async def _look(kafka: KafkaClient, specs: Mapping[str, TopicSpec]) -> dict[str, Found]:
+async def _look(kafka: KafkaClient, specs: Mapping[str, TopicSpec]) -> dict[str, ExistingTopic]:
     """Return those of our topics that exist."""
     names = {spec.name for spec in specs.values()}
     async with _admin(kafka) as admin, bounded("looking at topics", 2 * REQUEST_TIMEOUT):
         counts = {name: n for name, n in (await _list(admin)).items() if name in names}
-        found = {name: Found(count) for name, count in counts.items()}
+        found = {name: ExistingTopic(count) for name, count in counts.items()}
         if not found:
             return found
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
@@ -287,12 +287,12 @@ async def _look(kafka: KafkaClient, specs: Mapping[str, TopicSpec]) -> dict[str,
             if code == 0:
                 settings = {entry[0]: entry[1] for entry in entries}
                 overrides = {entry[0]: entry[1] for entry in entries if entry[3] == _TOPIC_OVERRIDE}
-                found[name] = Found(counts[name], settings, overrides)
+                found[name] = ExistingTopic(counts[name], settings, overrides)
         return found
 
 
 def _partitions(
-    short: str, spec: TopicSpec, specs: Mapping[str, TopicSpec], found: Mapping[str, Found]
+    short: str, spec: TopicSpec, specs: Mapping[str, TopicSpec], found: Mapping[str, ExistingTopic]
 ) -> int:
     """Return how many partitions a topic should have, given what is there."""
     commands = specs.get("commands")

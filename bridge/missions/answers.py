@@ -21,7 +21,7 @@ from bridge.missions.events import EventReader
 from bridge.missions.faults import foreign
 from bridge.missions.models import Answer, ApiObject, Event, Malformed, Mission, Page
 from bridge.missions.pacing import parse_http_date
-from bridge.missions.wire import Reply
+from bridge.missions.wire import RawAnswer
 
 M = TypeVar("M", bound=ApiObject)
 T = TypeVar("T")
@@ -35,10 +35,10 @@ LONGEST_AGE: Final = 2**31 - 1
 """Seconds that an Age header may speak of; RFC 9111 bounds it so."""
 
 
-def one(kind: type[M]) -> Callable[[Reply], M]:
+def one(kind: type[M]) -> Callable[[RawAnswer], M]:
     """Accept `{"data": {...}}`."""
 
-    def accept(reply: Reply) -> M:
+    def accept(reply: RawAnswer) -> M:
         row = _row(kind, _object(reply).get("data"))
         if isinstance(row, Malformed):
             raise _foreign(reply, f"data is no {kind.__name__}: {row.error}")
@@ -47,19 +47,19 @@ def one(kind: type[M]) -> Callable[[Reply], M]:
     return accept
 
 
-def many(kind: type[M]) -> Callable[[Reply], tuple[M | Malformed, ...]]:
+def many(kind: type[M]) -> Callable[[RawAnswer], tuple[M | Malformed, ...]]:
     """Accept `{"data": [{...}, ...]}`."""
 
-    def accept(reply: Reply) -> tuple[M | Malformed, ...]:
+    def accept(reply: RawAnswer) -> tuple[M | Malformed, ...]:
         return _rows(kind, _elements(reply, _object(reply, salvaged=True)))
 
     return accept
 
 
-def page(kind: type[M], number: int) -> Callable[[Reply], Page[M | Malformed]]:
+def page(kind: type[M], number: int) -> Callable[[RawAnswer], Page[M | Malformed]]:
     """Accept page `number` of a list; elements that are none of its objects become Malformed."""
 
-    def accept(reply: Reply) -> Page[M | Malformed]:
+    def accept(reply: RawAnswer) -> Page[M | Malformed]:
         document = _object(reply, salvaged=True)
         elements = _elements(reply, document)
         return _page(reply, document, number, _rows(kind, elements))
@@ -67,10 +67,10 @@ def page(kind: type[M], number: int) -> Callable[[Reply], Page[M | Malformed]]:
     return accept
 
 
-def event_page(number: int, reader: EventReader) -> Callable[[Reply], Page[Event | Malformed]]:
+def event_page(number: int, reader: EventReader) -> Callable[[RawAnswer], Page[Event | Malformed]]:
     """Accept page `number` of a list of events; elements that are no event become Malformed."""
 
-    def accept(reply: Reply) -> Page[Event | Malformed]:
+    def accept(reply: RawAnswer) -> Page[Event | Malformed]:
         if (read := reader.read(reply.body)) is not None:
             items, meta = read
             return _page(
@@ -85,7 +85,7 @@ def event_page(number: int, reader: EventReader) -> Callable[[Reply], Page[Event
     return accept
 
 
-def one_event(reply: Reply) -> Event:
+def one_event(reply: RawAnswer) -> Event:
     """Accept `{"data": {...}}` with an event."""
     found = events.event_of(_members(reply).get("data", b"null"))
     if isinstance(found, Malformed):
@@ -93,7 +93,7 @@ def one_event(reply: Reply) -> Event:
     return found
 
 
-def cloned(reply: Reply) -> Mission | None:
+def cloned(reply: RawAnswer) -> Mission | None:
     """Accept any object: the API does not say what a clone's answer is; None if no mission."""
     document = _object(reply)
     try:
@@ -102,18 +102,18 @@ def cloned(reply: Reply) -> Mission | None:
         return None
 
 
-def nothing(reply: Reply) -> None:
+def nothing(reply: RawAnswer) -> None:
     """Accept an empty body, or any object."""
     if reply.body.strip():
         _object(reply)
 
 
-def written(accept: Callable[[Reply], T]) -> Callable[[Reply], Answer[T]]:
+def written(accept: Callable[[RawAnswer], T]) -> Callable[[RawAnswer], Answer[T]]:
     """Accept what `accept` does, and keep the body's text."""
     return lambda reply: Answer(accept(reply), reply.status, reply.body.decode())
 
 
-def _object(reply: Reply, *, salvaged: bool = False) -> dict[str, Any]:
+def _object(reply: RawAnswer, *, salvaged: bool = False) -> dict[str, Any]:
     try:
         document = jsontext.loads(reply.body)
     except ValueError as error:
@@ -125,7 +125,7 @@ def _object(reply: Reply, *, salvaged: bool = False) -> dict[str, Any]:
     return document
 
 
-def _salvage(reply: Reply) -> dict[str, Any]:
+def _salvage(reply: RawAnswer) -> dict[str, Any]:
     """Read a list of which some element is no JSON: it becomes Raw and hides no others."""
     document = _outline(reply)
     if isinstance(document.get("data"), list):
@@ -140,7 +140,7 @@ def _value(piece: bytes) -> Any:
         return jsontext.Raw(piece.decode(errors="surrogateescape"))
 
 
-def _outline(reply: Reply) -> dict[str, Any]:
+def _outline(reply: RawAnswer) -> dict[str, Any]:
     """Return what a list says, with the texts of its elements under `data`."""
     found = _members(reply)
     document: dict[str, Any] = {
@@ -157,14 +157,14 @@ def _outline(reply: Reply) -> dict[str, Any]:
     return document
 
 
-def _members(reply: Reply) -> dict[str, bytes]:
+def _members(reply: RawAnswer) -> dict[str, bytes]:
     try:
         return slices.members(reply.body)
     except slices.REFUSED as error:
         raise _foreign(reply, f"the body is no JSON object: {error}") from error
 
 
-def _small(reply: Reply, name: str, text: bytes) -> Any:
+def _small(reply: RawAnswer, name: str, text: bytes) -> Any:
     """Return the value of a part that a page has once and that is never long."""
     if len(text) > _LONGEST_META:
         raise _foreign(reply, f"{name} has {len(text)} bytes, more than {_LONGEST_META}")
@@ -174,7 +174,7 @@ def _small(reply: Reply, name: str, text: bytes) -> Any:
         raise _foreign(reply, f"{name} is no JSON: {error}") from error
 
 
-def _elements(reply: Reply, document: dict[str, Any]) -> list[Any]:
+def _elements(reply: RawAnswer, document: dict[str, Any]) -> list[Any]:
     """Return the rows of a list; null stands for none, unless errors stand beside it."""
     data = document.get("data")
     if data is None and "data" in document and not document.get("errors"):
@@ -221,7 +221,7 @@ def _without(kind: type[M], element: Any, unfit: set[int | str]) -> M | None:
         return None
 
 
-def _page(reply: Reply, document: dict[str, Any], number: int, items: tuple[T, ...]) -> Page[T]:
+def _page(reply: RawAnswer, document: dict[str, Any], number: int, items: tuple[T, ...]) -> Page[T]:
     """Return a page; one that is empty may say of itself what it likes, but not a later number."""
     found = document.get("meta")
     meta = found if isinstance(found, dict) else {}
@@ -270,5 +270,5 @@ def _reasons(error: ValidationError) -> str:
     return "; ".join(reasons) + ("; ..." if len(found) > 5 else "")
 
 
-def _foreign(reply: Reply, why: str) -> ApiError:
+def _foreign(reply: RawAnswer, why: str) -> ApiError:
     return foreign(reply.what, reply.status, reply.body.decode(errors="replace"), why)

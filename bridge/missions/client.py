@@ -24,7 +24,6 @@ from bridge.missions.models import (
     AddSteps,
     Agent,
     Answer,
-    Body,
     CreateMission,
     CreatePlan,
     Event,
@@ -34,6 +33,7 @@ from bridge.missions.models import (
     Mission,
     Page,
     PlanStep,
+    RequestBody,
     Run,
     StartRun,
     UpdateMission,
@@ -41,7 +41,7 @@ from bridge.missions.models import (
     UpdateStep,
 )
 from bridge.missions.pacing import RateBudget
-from bridge.missions.wire import Reply, Wire
+from bridge.missions.wire import RawAnswer, Wire
 
 T = TypeVar("T")
 Params = Mapping[str, str | int]
@@ -311,7 +311,7 @@ class MissionsClient:
         self,
         operation: str,
         path: str,
-        accept: Callable[[Reply], T],
+        accept: Callable[[RawAnswer], T],
         params: Params | None = None,
     ) -> T:
         return await self._repeat(self._get, operation, path, accept, params)
@@ -320,7 +320,7 @@ class MissionsClient:
         self,
         operation: str,
         path: str,
-        accept: Callable[[Reply], T],
+        accept: Callable[[RawAnswer], T],
         params: Params | None = None,
     ) -> T:
         reply = await self._wire.exchange(operation, "GET", path, params=params, check=self._check)
@@ -333,8 +333,8 @@ class MissionsClient:
         operation: str,
         method: str,
         path: str,
-        accept: Callable[[Reply], T],
-        body: Body | None = None,
+        accept: Callable[[RawAnswer], T],
+        body: RequestBody | None = None,
     ) -> Answer[T]:
         reply = await self._wire.exchange(
             operation,

@@ -196,7 +196,7 @@ class Answer(Generic[T]):
     text: str
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """The body of a request; None means absent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -206,7 +206,7 @@ class Body(BaseModel):
         return jsontext.dumps(self.model_dump(exclude_none=True))
 
 
-class UpdateMission(Body):
+class UpdateMission(RequestBody):
     """What may be changed of a mission; the API replaces the definition by it."""
 
     name: str | None = None
@@ -217,7 +217,7 @@ class UpdateMission(Body):
     metadata: JsonObject | None = None
 
 
-class CreateMission(Body):
+class CreateMission(RequestBody):
     """A new mission."""
 
     name: str
@@ -228,14 +228,14 @@ class CreateMission(Body):
     metadata: JsonObject | None = None
 
 
-class StartRun(Body):
+class StartRun(RequestBody):
     """A new run."""
 
     input: JsonObject | None = None
     metadata: JsonObject | None = None
 
 
-class UpdateRun(Body):
+class UpdateRun(RequestBody):
     """What may be changed of a run."""
 
     status: RunStatus | None = None
@@ -245,7 +245,7 @@ class UpdateRun(Body):
     metadata: JsonObject | None = None
 
 
-class LogEvent(Body):
+class LogEvent(RequestBody):
     """A new event; the API promises no second event for the same `idempotency_key`."""
 
     type: EventType
@@ -256,7 +256,7 @@ class LogEvent(Body):
     idempotency_key: str | None = None
 
 
-class NewStep(Body):
+class NewStep(RequestBody):
     """A step to be planned."""
 
     step_id: str
@@ -266,26 +266,26 @@ class NewStep(Body):
     metadata: JsonObject | None = None
 
 
-class CreatePlan(Body):
+class CreatePlan(RequestBody):
     """The first plan of a run."""
 
     steps: tuple[NewStep, ...]
 
 
-class AddSteps(Body):
+class AddSteps(RequestBody):
     """More steps for a run's plan."""
 
     steps: tuple[NewStep, ...]
 
 
-class UpdateStep(Body):
+class UpdateStep(RequestBody):
     """What may be changed of a plan step."""
 
     status: StepStatus | None = None
     metadata: JsonObject | None = None
 
 
-class LinkAgent(Body):
+class LinkAgent(RequestBody):
     """An agent to be linked to a run."""
 
     telnyx_agent_id: str

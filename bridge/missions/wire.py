@@ -21,7 +21,7 @@ import httpx
 from bridge import __version__, telemetry
 from bridge.clock import Clock
 from bridge.errors import AccessError, ConfigError, InvalidId
-from bridge.http_body import Body, UnreadableBody
+from bridge.http_body import BodyDecoder, UnreadableBody
 from bridge.missions.faults import FOREIGN, fault_of, refused, translated
 from bridge.missions.pacing import RateBudget, Turns, asked_wait
 
@@ -41,7 +41,7 @@ _SHORTEST_SECRET = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class RawAnswer:
     """A 2xx answer. `what` names the request, `sent` is monotonic, `took` in seconds."""
 
     what: str
@@ -111,7 +111,7 @@ class Wire:
         params: Mapping[str, str | int] | None = None,
         body: str | None = None,
         check: Callable[[], None] | None = None,
-    ) -> Reply:
+    ) -> RawAnswer:
         """Send one request when the budget allows and return its 2xx answer.
 
         `path` is relative to /ai/missions. `check` is called when the budget let the request
@@ -140,7 +140,7 @@ class Wire:
         if len(key) >= _SHORTEST_SECRET:  # an answer may echo the request's headers
             content = content.replace(key.encode(), b"[key]")
         if response.is_success:
-            return Reply(what, response.status_code, response.headers, content, sent, took)
+            return RawAnswer(what, response.status_code, response.headers, content, sent, took)
         wait = asked_wait(response.headers, self._clock.now())
         text = content.decode(errors="replace")
         raise refused(what, response.status_code, response.headers, text, wait)
@@ -203,7 +203,7 @@ class Wire:
 async def _read(response: httpx.Response) -> bytes:
     """Return the decoded body; of an answer other than 2xx, what fits into its limit."""
     limit = LONGEST_BODY if response.is_success else LONGEST_ERROR
-    body = Body(response.headers.get("content-encoding", ""), limit)
+    body = BodyDecoder(response.headers.get("content-encoding", ""), limit)
     stream: httpx.AsyncByteStream = response.stream  # type: ignore[assignment]
     async for chunk in stream:
         body.take(chunk)

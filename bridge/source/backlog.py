@@ -22,7 +22,7 @@ from bridge.source.long_pass import LongPass
 from bridge.source.progress import Progress, proven
 from bridge.source.reading import lists, rising, sweep
 from bridge.source.reading.climb import climb as ascend
-from bridge.source.reading.reader import Reader
+from bridge.source.reading.reader import ListReader
 from bridge.source.reading.windows import BEGINNING, Item
 from bridge.source.writing.mission_index import MissionIndex
 
@@ -41,7 +41,7 @@ class Backlog:
         client: MissionsClient,
         clock: Clock,
         progress: Progress,
-        reader: Reader,
+        reader: ListReader,
         auditor: Auditor,
         index: MissionIndex,
         poll_interval: float,

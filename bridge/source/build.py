@@ -15,7 +15,7 @@ from bridge.source.checkpoint import lateness
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.poller import Poller
 from bridge.source.progress import Progress
-from bridge.source.reading.reader import Reader
+from bridge.source.reading.reader import ListReader
 from bridge.source.reading.server_clock import ServerClock
 from bridge.source.writing.mission_index import MissionIndex
 from bridge.source.writing.publish import Publisher
@@ -51,8 +51,8 @@ def assembled(
     )
     server = ServerClock(settings.lateness_max)
 
-    def reader() -> Reader:
-        return Reader(
+    def reader() -> ListReader:
+        return ListReader(
             page_size=settings.page_size,
             timeout=timeout,
             clock=clock,

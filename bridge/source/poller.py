@@ -26,7 +26,7 @@ from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.long_pass import LongPass
 from bridge.source.progress import Progress
 from bridge.source.reading import climb, lists, rising, sweep
-from bridge.source.reading.reader import Otherwise, Pass, Reader
+from bridge.source.reading.reader import ListReader, Pass, ServedOtherwise
 from bridge.source.reading.windows import BEGINNING, Found, Item, Swept
 from bridge.source.writing.transaction import BATCH_ITEMS, Committer
 
@@ -46,7 +46,7 @@ class Poller:
         client: MissionsClient,
         clock: Clock,
         committer: Committer,
-        reader: Reader,
+        reader: ListReader,
         auditor: Auditor,
         progress: Progress,
         backlog: Backlog,
@@ -102,7 +102,7 @@ class Poller:
                 if await self._poll():
                     return True
                 await self._deepen_for_a_while()
-            except Otherwise as error:
+            except ServedOtherwise as error:
                 self._begin_anew(error)
                 return True
             self._due = now + self._settings.poll_interval
@@ -140,14 +140,14 @@ class Poller:
         try:
             swept = await self._shallow(self._progress.stop())
             await self._deepen_for_a_while()
-        except Otherwise as error:
+        except ServedOtherwise as error:
             self._begin_anew(error)
             return due
         if swept is not None and not self._is_climbed(swept):
             self._due = due
         return due
 
-    def _begin_anew(self, error: Otherwise) -> None:
+    def _begin_anew(self, error: ServedOtherwise) -> None:
         """Give up what was read of a list that is served otherwise."""
         self._deep = None
         telemetry.list_served_otherwise(self._settings.name, str(error))

@@ -12,7 +12,7 @@ from bridge.source.audits.auditor import Auditor
 from bridge.source.checkpoint import gaps, lateness
 from bridge.source.checkpoint.position import Climb, Hole, Position
 from bridge.source.checkpoint.state import Checkpoint
-from bridge.source.reading.reader import Pass, Reader
+from bridge.source.reading.reader import ListReader, Pass
 from bridge.source.reading.windows import BEGINNING, Item, Link, Swept
 from bridge.source.writing import certificate
 from bridge.source.writing.certificate import Finding, PassKind, Proof
@@ -27,7 +27,7 @@ class Progress:
     """
 
     def __init__(
-        self, settings: SourceSettings, committer: Committer, reader: Reader, auditor: Auditor
+        self, settings: SourceSettings, committer: Committer, reader: ListReader, auditor: Auditor
     ) -> None:
         self._settings = settings
         self._committer = committer

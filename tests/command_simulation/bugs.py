@@ -13,11 +13,11 @@ from aiokafka import TopicPartition
 from bridge.clock import SECOND
 from bridge.commands import policy
 from bridge.commands.ledger.ledger import HORIZON
-from bridge.commands.ledger.position import Position
-from bridge.commands.ledger.reader import Found
+from bridge.commands.ledger.position import InputPosition
+from bridge.commands.ledger.reader import Beginning
 from bridge.commands.ledger.write_queue import Overtaken
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Status
-from bridge.commands.policy import Answer
+from bridge.commands.policy import Refuse
 from bridge.commands.requests import effects
 from bridge.commands.requests.effects import Effect, Nothing, Otherwise, Sight
 from bridge.commands.requests.verdicts import Later, Settled
@@ -65,24 +65,24 @@ def held_only_as_a_whole(original: Original) -> Original:
 def from_the_start(original: Original) -> Original:
     """Begin to read where the log begins, whatever the ledger says."""
 
-    async def read(self: Any, *where: Any) -> Found:
-        found: Found = await original(self, *where)
-        return replace(found, position=Position(found.begin))
+    async def read(self: Any, *where: Any) -> Beginning:
+        found: Beginning = await original(self, *where)
+        return replace(found, position=InputPosition(found.begin))
 
     return read
 
 
 def only_the_mark(original: Original) -> Original:
     """Keep the low-water mark, and not what is complete above it."""
-    return lambda position, *rest: original(Position(position.low), *rest)
+    return lambda position, *rest: original(InputPosition(position.low), *rest)
 
 
 def beyond_what_is_open(original: Original) -> Original:
     """Take everything below the last completed offset for complete."""
 
-    def with_completed(self: Position, offsets: Sequence[int]) -> Position:
-        ahead: Position = original(self, offsets)
-        return Position(max([ahead.low, *(offset + 1 for offset in offsets)]))
+    def with_completed(self: InputPosition, offsets: Sequence[int]) -> InputPosition:
+        ahead: InputPosition = original(self, offsets)
+        return InputPosition(max([ahead.low, *(offset + 1 for offset in offsets)]))
 
     return with_completed
 
@@ -160,7 +160,7 @@ def intent_in_passing(original: Original) -> Original:
 def outcomes_are_lost(_: Original) -> Original:
     """Drop what waits to be written when a producer is lost."""
 
-    def settle(self: Any, _stamp_of: Any, position: Position) -> bool:
+    def settle(self: Any, _stamp_of: Any, position: InputPosition) -> bool:
         waiting, self._items = list(self._items), type(self._items)()
         for item in waiting:
             if item.completes is not None and position.covers(item.completes):
@@ -337,7 +337,7 @@ def unguarded(_: Original) -> Original:
 def repetitions_are_final(original: Original) -> Original:
     def decide(*what: Any, **options: Any) -> Any:
         decision = original(*what, **options)
-        return replace(decision, final=True) if isinstance(decision, Answer) else decision
+        return replace(decision, final=True) if isinstance(decision, Refuse) else decision
 
     return decide
 

@@ -16,8 +16,8 @@ from bridge.commands.execution import Execution
 from bridge.commands.ledger import ledger, reader
 from bridge.commands.ledger.journal import Journal
 from bridge.commands.ledger.ledger import Ledger
-from bridge.commands.ledger.position import Position
-from bridge.commands.ledger.reader import Reader
+from bridge.commands.ledger.position import InputPosition
+from bridge.commands.ledger.reader import LedgerReader
 from bridge.commands.ledger.write_queue import Queue
 from bridge.commands.model import Command
 from bridge.commands.partition import Partition
@@ -46,13 +46,13 @@ MUTANTS: Final[dict[str, Mutant]] = {
         Brakes, "holds", bugs.held_only_as_a_whole, ("brakes",)
     ),
     "reading begins at the start of the log": Mutant(
-        Reader, "read", bugs.from_the_start, ("killed",)
+        LedgerReader, "read", bugs.from_the_start, ("killed",)
     ),
     "only the low-water mark is kept": Mutant(
         ledger, "position_state", bugs.only_the_mark, ("killed-calls",)
     ),
     "the position passes what is open": Mutant(
-        Position, "with_completed", bugs.beyond_what_is_open, ("killed-calls",)
+        InputPosition, "with_completed", bugs.beyond_what_is_open, ("killed-calls",)
     ),
     "forgetting a command forgets the position": Mutant(
         Journal, "_commit", bugs.without_the_mark, ("forgetting",)

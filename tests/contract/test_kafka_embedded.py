@@ -12,7 +12,7 @@ import pytest
 from support.kafka import wait_until
 
 from bridge.dev.servers.embedded_kafka import _binary, embedded_broker
-from bridge.dev.servers.keeper import Kept
+from bridge.dev.servers.keeper import KeptServer
 from bridge.errors import DependencyAway
 
 OWNER = """
@@ -87,4 +87,4 @@ def test_a_server_that_does_not_start_is_explained(tmp_path: Path) -> None:
         "keep(start)\n"
     )
     with pytest.raises(DependencyAway, match="did not start: the reason"):
-        Kept(str(script)).start()
+        KeptServer(str(script)).start()

@@ -11,7 +11,7 @@ from bridge.clock import SECOND, Micros
 from bridge.errors import ApiError
 from bridge.source.checkpoint.position import Climb
 from bridge.source.reading import windows
-from bridge.source.reading.reader import FOREVER, Otherwise
+from bridge.source.reading.reader import FOREVER, ServedOtherwise
 from bridge.source.reading.windows import Ask, Found, Item, Swept, Window
 
 Original = Callable[..., Any]
@@ -153,7 +153,7 @@ def failures_are_empty_pages(original: Original) -> Original:
     async def _read(self: Any, one: Any, ask: Ask) -> Window:
         try:
             window: Window = await original(self, one, ask)
-        except Otherwise:
+        except ServedOtherwise:
             raise
         except ApiError:
             return Window(ask, (), self._clock.now(), 0)

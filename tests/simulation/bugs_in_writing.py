@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from bridge.clock import SECOND, Micros
 from bridge.kafka.producer import Record
 from bridge.source.checkpoint.position import Position
-from bridge.source.checkpoint.segment import Entry, Segment
+from bridge.source.checkpoint.segment import Segment, SegmentEntry
 from bridge.source.checkpoint.state import Batch, Checkpoint
 from bridge.source.reading.windows import BEGINNING, Item
 from bridge.source.writing.publish import Publisher
@@ -32,7 +32,7 @@ def carry_nothing(original: Original) -> Original:
     def plan(self: Checkpoint, *items: Any, server_time: Micros, **options: Any) -> Batch:
         batch: Batch = original(self, *items, server_time=server_time, **options)
         items_ = [one.item for one in batch.fresh]
-        entries = [Entry(item.digest, item.at, item.checksum) for item in items_]
+        entries = [SegmentEntry(item.digest, item.at, item.checksum) for item in items_]
         return replace(batch, segment=self._segment(entries, server_time))
 
     return plan

@@ -19,7 +19,7 @@ from bridge.source.owner import Source
 from bridge.source.poller import Poller
 from bridge.source.progress import Progress
 from bridge.source.reading import climb, page_items, sweep
-from bridge.source.reading.reader import Reader
+from bridge.source.reading.reader import ListReader
 from bridge.source.reading.server_clock import ServerClock
 from bridge.source.writing.publish import Publisher
 from bridge.source.writing.transaction import Committer
@@ -49,7 +49,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         "newest_not_beyond",
         reading.the_newest_of_all,
         ("future",),
-        also=((Reader, "settled", reading.without_bound),),
+        also=((ListReader, "settled", reading.without_bound),),
     ),
     "the frontier is our own clock": Mutant(
         Progress, "_ahead", reading.the_clock_is_the_frontier, ("crashes",)
@@ -82,11 +82,11 @@ MUTANTS: Final[dict[str, Mutant]] = {
         ("wrong-dates",),
         also=(
             (ServerClock, "step", lambda _: 0),
-            (Reader, "settled", reading.without_bound),
+            (ListReader, "settled", reading.without_bound),
         ),
     ),
     "a page that failed is taken for empty": Mutant(
-        Reader, "_read", reading.failures_are_empty_pages, ("half-deaf",)
+        ListReader, "_read", reading.failures_are_empty_pages, ("half-deaf",)
     ),
     "smaller pages than asked are not noticed": Mutant(
         MissionsClient, "list_events", reading.sizes_are_as_asked, ("clamped",)

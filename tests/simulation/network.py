@@ -15,7 +15,7 @@ import httpx
 from bridge.dev.api import answers
 from bridge.missions.faults import FOREIGN, refused, translated
 from bridge.missions.pacing import asked_wait
-from bridge.missions.wire import Reply
+from bridge.missions.wire import RawAnswer
 from simulation.stage import Stage
 from simulation.virtual import Machine
 
@@ -46,7 +46,7 @@ class Network:
         params: Mapping[str, str | int] | None = None,
         body: str | None = None,
         check: Callable[[], None] | None = None,
-    ) -> Reply:
+    ) -> RawAnswer:
         """Send one request and return its 2xx answer; raises what `Wire.exchange` does."""
         assert body is None, "sources only read"
         what = f"{operation} ({method} {path or '/'})"
@@ -60,7 +60,7 @@ class Network:
             raise translated(what, error) from error
         headers = reply.headers
         if 200 <= reply.status < 300:
-            return Reply(what, reply.status, headers, reply.body, sent, loop.time() - sent)
+            return RawAnswer(what, reply.status, headers, reply.body, sent, loop.time() - sent)
         wait = asked_wait(headers, self._stage.clock.now())
         text = reply.body.decode(errors="replace")
         raise refused(what, reply.status, httpx.Headers(headers), text, wait)
@@ -74,7 +74,9 @@ class Network:
         self._free_at = at + 1 / cost.budget
         await self._machine.travel(at - now)
 
-    async def _send(self, method: str, path: str, params: Mapping[str, str | int]) -> answers.Reply:
+    async def _send(
+        self, method: str, path: str, params: Mapping[str, str | int]
+    ) -> answers.SimulatedReply:
         """Let a request travel to the simulator, and its answer back."""
         roads, rng, stage = self._roads, self._rng, self._stage
         stage.on_request(self._machine, path)
@@ -118,7 +120,7 @@ class Network:
             raise httpx.ReadError("reset")
         await self._machine.travel(LONG)
 
-    def _spoil_date(self, reply: answers.Reply) -> None:
+    def _spoil_date(self, reply: answers.SimulatedReply) -> None:
         roads, rng = self._roads, self._rng
         date = reply.headers.get("date")
         if date is None:
@@ -132,7 +134,7 @@ class Network:
         if roads.no_dates and rng.random() < roads.no_dates:
             del reply.headers["date"]
 
-    async def _deliver(self, asked: str, reply: answers.Reply) -> answers.Reply:
+    async def _deliver(self, asked: str, reply: answers.SimulatedReply) -> answers.SimulatedReply:
         self._stage.tell(
             self._machine.name, f"asks {asked}: {reply.status}, {len(reply.body)} bytes"
         )

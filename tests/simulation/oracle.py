@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bridge.clock import Micros
-from bridge.dev.api.feed import Event
+from bridge.dev.api.feed import SimulatedEvent
 from bridge.errors import StateError
 from bridge.missions.timestamps import micros
 from bridge.source.checkpoint import records as state
@@ -49,9 +49,9 @@ class Truth:
     """
 
     source: str
-    expected: Mapping[Name, Event]
-    broken: Mapping[str, Event]
-    prompt: Mapping[Name, Event]
+    expected: Mapping[Name, SimulatedEvent]
+    broken: Mapping[str, SimulatedEvent]
+    prompt: Mapping[Name, SimulatedEvent]
     finished: Mapping[str, Micros]
     edited: Set[Name]
     floor: Micros
@@ -122,7 +122,9 @@ def _of(source: str, records: Iterator[Written]) -> Iterator[Written]:
             yield one
 
 
-def _judge_lost(verdict: Verdict, there: Set[Name], expected: Mapping[Name, Event]) -> None:
+def _judge_lost(
+    verdict: Verdict, there: Set[Name], expected: Mapping[Name, SimulatedEvent]
+) -> None:
     lost = expected.keys() - there
     verdict.lost = len(lost)
     if lost:
@@ -134,7 +136,7 @@ def _judge_lost(verdict: Verdict, there: Set[Name], expected: Mapping[Name, Even
 
 
 def _judge_events(
-    verdict: Verdict, events: list[dict[str, Any]], expected: Mapping[Name, Event]
+    verdict: Verdict, events: list[dict[str, Any]], expected: Mapping[Name, SimulatedEvent]
 ) -> None:
     names = Counter((event["run_id"], event["event_id"]) for event in events)
     verdict.doubled = names.total() - len(names)
@@ -159,7 +161,9 @@ def _judge_events(
             verdict.problems.append(f"event {event['event_id']} has another timestamp")
 
 
-def _judge_letters(verdict: Verdict, letters: list[bytes], broken: Mapping[str, Event]) -> None:
+def _judge_letters(
+    verdict: Verdict, letters: list[bytes], broken: Mapping[str, SimulatedEvent]
+) -> None:
     text = b"\n".join(letters).decode("utf-8", "replace")
     for word, event in broken.items():
         times = text.count(word)

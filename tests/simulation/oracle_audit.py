@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from bridge.clock import Micros
-from bridge.dev.api.feed import Event
+from bridge.dev.api.feed import SimulatedEvent
 from bridge.source.checkpoint.runs import fold
 from bridge.source.writing.headers import digest_of, headers_of
 from simulation.brokers import Written
@@ -83,7 +83,7 @@ def mutations(told: Sequence[Told], edited: Set[Name]) -> Iterator[str]:
 
 
 def watermark(
-    told: Sequence[Told], commits: Mapping[Name, int], expected: Mapping[Name, Event]
+    told: Sequence[Told], commits: Mapping[Name, int], expected: Mapping[Name, SimulatedEvent]
 ) -> Iterator[str]:
     """What the watermark says to be complete was published by then.
 

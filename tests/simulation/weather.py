@@ -11,9 +11,9 @@ from typing import Final
 
 from bridge.clock import SECOND, Micros
 from bridge.dev.api.answers import instant
-from bridge.dev.api.feed import Event
+from bridge.dev.api.feed import SimulatedEvent
 from bridge.dev.api.simulator import Simulator
-from bridge.dev.api.world import Ids, Mission, Run
+from bridge.dev.api.world import Ids, SimulatedMission, SimulatedRun
 
 MISSIONS: Final = 5
 RUNS: Final = 2
@@ -72,8 +72,8 @@ class Sky:
         self._ids = Ids(seed, "weather-ids")
         self._numbers = count(1)
         self._clock_offset = 0.0
-        self._live: list[Run] = []
-        self.broken: list[tuple[str, Event]] = []
+        self._live: list[SimulatedRun] = []
+        self.broken: list[tuple[str, SimulatedEvent]] = []
         """Rows that cannot be converted, each with a word that only it contains."""
         self.edited: set[tuple[str, str]] = set()
         self.is_calm = False
@@ -144,7 +144,7 @@ class Sky:
         for age in range(self._rng.randrange(5, 60), 0, -1):
             self._one(at, SECOND // 7 * age)
 
-    def _named(self, number: int) -> tuple[Run, str]:
+    def _named(self, number: int) -> tuple[SimulatedRun, str]:
         """Choose a run, and the id of a new event in it."""
         if not self._weather.odd_ids:
             return self._rng.choice(self._live), self._event_id(number)
@@ -188,13 +188,13 @@ class Sky:
         for _ in range(RUNS):
             self._begin_run(mission, at)
 
-    def _begin_run(self, mission: Mission, at: Micros) -> None:
+    def _begin_run(self, mission: SimulatedMission, at: Micros) -> None:
         odd = "7" * (len(self._live) + 1) if self._weather.odd_ids else None
         run = self._world.start_run(mission, odd or self._ids.new(), {}, at)
         self._world.set_status(run, "running", at)
         self._live.append(run)
 
-    def _break(self, run: Run, stamp: Micros) -> None:
+    def _break(self, run: SimulatedRun, stamp: Micros) -> None:
         """Show a row that is none, or none that Avro can hold."""
         number = next(self._numbers)
         word = f"broken-{number}-"

@@ -12,19 +12,19 @@ from functools import partial
 from pathlib import Path
 
 from bridge.dev.servers.java_kafka import CACHE, java_tool, maven
-from bridge.dev.servers.keeper import Kept, Server, free_ports, keep
+from bridge.dev.servers.keeper import KeptServer, Server, free_ports, keep
 
 VERSION = "3.0.9"  # the last that runs on Java 17
 
 _START_SECONDS = 90.0
 
 
-def apicurio(cache: Path = CACHE) -> Kept:
+def apicurio(cache: Path = CACHE) -> KeptServer:
     """Return the registry, not started; `address` is its Confluent-compatible URL.
 
     Starting it raises DependencyAway with what is missing.
     """
-    return Kept(__file__, str(cache))
+    return KeptServer(__file__, str(cache))
 
 
 def _unpacked(cache: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bridge.dev.servers.embedded_kafka import embedded_broker, evict_members
 from bridge.dev.servers.java_kafka import VERSION, java_kafka
-from bridge.dev.servers.keeper import Kept, free_ports
+from bridge.dev.servers.keeper import KeptServer, free_ports
 from bridge.errors import DependencyAway
 from support import apicurio
 
@@ -121,6 +121,6 @@ def _container(stack: ExitStack) -> Broker:
 
 
 def _local(stack: ExitStack) -> Broker:
-    kept: Kept = stack.enter_context(java_kafka(cache=CACHE))
+    kept: KeptServer = stack.enter_context(java_kafka(cache=CACHE))
     what = f"Apache Kafka {VERSION} from Maven Central, local process"
     return Broker(kept.address, what, real=True, pids=tuple(kept.pids))

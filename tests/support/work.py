@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.dev.api.faults import Fault, Status
+from bridge.dev.api.faults import Fault, StatusFault
 from support import verdict
 from support.brokers import Broker
 from support.kafka import delete_topics
@@ -22,7 +22,7 @@ HURRIED = {
 }
 """Settings under which what takes minutes takes seconds, and small numbers fill pages."""
 
-NO_AUDITS = Status(kind="status", operation="list_recent_runs", status=404)
+NO_AUDITS = StatusFault(kind="status", operation="list_recent_runs", status=404)
 """Standing fault that leaves the bridge with the feed: what that loses no audit brings back."""
 
 

@@ -1,6 +1,7 @@
 """Imports go downward only; what has one home is used from there alone."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,3 +131,18 @@ def test_files_and_functions_are_short(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
             length = node.end_lineno - node.lineno
             assert length <= 60, f"{node.name} in {name_of(path)} has {length} lines"
+
+
+def test_folders_are_rooms() -> None:
+    for folder in {path.parent for path in modules()}:
+        assert len(list(folder.glob("*.py"))) <= 14, folder
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    names = Counter(
+        node.name
+        for path in modules()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []

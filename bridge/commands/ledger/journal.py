@@ -24,11 +24,11 @@ from bridge.clock import Clock
 from bridge.commands.decoder import Decoder
 from bridge.commands.ledger.copies import TOO_MANY, Copies
 from bridge.commands.ledger.ledger import Ledger
-from bridge.commands.ledger.position import Position
-from bridge.commands.ledger.reader import Reader
+from bridge.commands.ledger.position import InputPosition
+from bridge.commands.ledger.reader import LedgerReader
 from bridge.commands.ledger.records import Records
 from bridge.commands.ledger.replies import Replies
-from bridge.commands.ledger.write_queue import Item, Overtaken, Queue
+from bridge.commands.ledger.write_queue import Overtaken, Queue, QueuedWrite
 from bridge.commands.model import Entry
 from bridge.config.models import Settings
 from bridge.errors import Again, Fenced, TransactionLost, Unreadable
@@ -78,9 +78,9 @@ class Journal:
         self._finishing = False
         self._ended: Exception | None = None
         self._resets = Resets(f"partition {partition}")
-        self._reader = Reader(settings, kafka, decoder, clock, self._input, stop)
+        self._reader = LedgerReader(settings, kafka, decoder, clock, self._input, stop)
         self._ledger = Ledger()
-        self._position: Position | None = None
+        self._position: InputPosition | None = None
         self._ours = False
         self._go_on = asyncio.Event()
         self._copies = Copies(kafka, replies, clock, forget=self._forget, wake=self._wake.set)
@@ -92,7 +92,7 @@ class Journal:
         self.trouble: str | None = None
 
     @property
-    def position(self) -> Position:
+    def position(self) -> InputPosition:
         """How far the partition was read; known from the first opening on."""
         if self._position is None:
             raise RuntimeError(f"partition {self._partition} was not opened yet")
@@ -138,7 +138,7 @@ class Journal:
         records = [self.records.reply(key, copy, now) for key, copy in copies.items()]
         if entry is not None:
             records.insert(0, self.records.entry(entry, now))
-        await self._put(Item(entry, base, tuple(records), tuple(outputs), completes, copies))
+        await self._put(QueuedWrite(entry, base, tuple(records), tuple(outputs), completes, copies))
 
     def assign(self, *, ours: bool) -> None:
         """Say whether the group gives us the partition.
@@ -262,7 +262,7 @@ class Journal:
             item.resolve()
         return True
 
-    async def _put(self, item: Item) -> None:
+    async def _put(self, item: QueuedWrite) -> None:
         self._queue.put(item)
         self._wake.set()
         await item.durable
@@ -272,7 +272,7 @@ class Journal:
         if self._ended is not None:
             raise self._ended
         records = tuple(map(self.records.forgotten, keys))
-        await self._put(Item(None, "", records, (), None, dict.fromkeys(keys)))
+        await self._put(QueuedWrite(None, "", records, (), None, dict.fromkeys(keys)))
 
     def _copying_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
@@ -283,7 +283,7 @@ class Journal:
         writer: Writer,
         states: Sequence[Record],
         outputs: Sequence[Record],
-        position: Position | None,
+        position: InputPosition | None,
     ) -> None:
         """Write all as one transaction; without transactions what a restart reads comes first."""
         last = [] if position is None else [self.records.position(position, self._clock.now())]

@@ -20,7 +20,7 @@ from typing import Any
 
 from bridge.clock import Micros
 from bridge.commands.ledger.packing import pack, unpack
-from bridge.commands.ledger.position import Position
+from bridge.commands.ledger.position import InputPosition
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.commands.state_record import (
     _state,
@@ -52,7 +52,7 @@ class Ledger:
         self._finished: dict[str, bytes] = {}
         self._answers: dict[str, int] = {}
         self._text = 0
-        self.position: Position | None = None
+        self.position: InputPosition | None = None
         self.partitions: int | None = None
         self.claims: set[str] = set()
         self.replies: dict[str, Record] = {}
@@ -130,7 +130,7 @@ class Ledger:
             case "position":
                 at = state["position"]
                 spans = ((span["first"], span["last"]) for span in at["completed"])
-                self.position = Position(at["low"], spans)
+                self.position = InputPosition(at["low"], spans)
                 self.partitions = at["partitions"]
             case "claim":
                 self.claims.add(key)
@@ -147,7 +147,9 @@ def claim_state(owner: str, now: Micros) -> dict[str, Any]:
     return _state("claim", owner, now)
 
 
-def position_state(position: Position, partitions: int, owner: str, now: Micros) -> dict[str, Any]:
+def position_state(
+    position: InputPosition, partitions: int, owner: str, now: Micros
+) -> dict[str, Any]:
     """Return the record of how far a partition was read; `partitions` is the topic's count."""
     completed = [{"first": first, "last": last} for first, last in position.spans]
     at = {"low": position.low, "completed": completed, "partitions": partitions}

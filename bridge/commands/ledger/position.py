@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 
-class Position:
+class InputPosition:
     """Which offsets are complete: all below `low`, and spans above it.
 
     `next` is the offset after the last one that was read here. Offsets that Kafka never shows
@@ -70,15 +70,15 @@ class Position:
         self.next = offset + 1
         return offset not in self._held and not self.covers(offset)
 
-    def merge(self, other: Position) -> None:
+    def merge(self, other: InputPosition) -> None:
         """Add what `other` has as complete."""
         self.complete(self.low, other.low - 1)
         for first, last in other.spans:
             self.complete(first, last)
 
-    def with_completed(self, offsets: Iterable[int]) -> Position:
+    def with_completed(self, offsets: Iterable[int]) -> InputPosition:
         """Return a copy with these offsets complete as well, as a transaction will say."""
-        copy = Position(self.low, self.spans)
+        copy = InputPosition(self.low, self.spans)
         for offset in offsets:
             copy.complete(offset)
         return copy

@@ -12,7 +12,7 @@ from bridge import telemetry
 from bridge.clock import SECOND, Clock
 from bridge.commands.decoder import Decoder
 from bridge.commands.ledger.ledger import Ledger
-from bridge.commands.ledger.position import Position
+from bridge.commands.ledger.position import InputPosition
 from bridge.commands.state_record import concerns
 from bridge.config.models import Settings
 from bridge.errors import InvalidRecord, StateError, Unreadable
@@ -30,15 +30,15 @@ _DECODED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Beginning:
     """What an owner begins with; `begin` is the first offset that the input still has."""
 
     ledger: Ledger
-    position: Position
+    position: InputPosition
     begin: int
 
 
-class Reader:
+class LedgerReader:
     """Reads the ledger of one partition of the input, `at`."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Reader:
         self._at = at
         self._stop = stop
 
-    async def read(self, claim: Record, partitions: int) -> Found:
+    async def read(self, claim: Record, partitions: int) -> Beginning:
         """Read up to the owner's claim; without a position begin where the settings say.
 
         `partitions` is the input's count. Raises StateError when ledger and input do not
@@ -73,9 +73,9 @@ class Reader:
                 " both anew (see More partitions for commands in docs/OPERATIONS.md)"
             )
         begin, end = await self._bounds(first_start=ledger.position is None)
-        position = ledger.position or Position(begin)
+        position = ledger.position or InputPosition(begin)
         await self._check_end(position.low, end)
-        return Found(ledger, position, begin)
+        return Beginning(ledger, position, begin)
 
     async def _fold(self, claim: Record) -> Ledger:
         """Return what the newest record of each key says; raises Unreadable."""

@@ -15,8 +15,8 @@ from bridge.commands import model, state_record
 from bridge.commands.brakes.brake import PARTITION, Brake
 from bridge.commands.brakes.brake import state as brake_state
 from bridge.commands.ledger import ledger
-from bridge.commands.ledger.position import Position
-from bridge.commands.ledger.replies import ERROR_HEADER, Reply
+from bridge.commands.ledger.position import InputPosition
+from bridge.commands.ledger.replies import ERROR_HEADER, ReplyTarget
 from bridge.commands.model import Entry, Outcome, Received
 from bridge.config.models import Settings
 from bridge.errors import InvalidRecord, Undecodable
@@ -53,7 +53,7 @@ class Records:
         key = state_record.claim_key(self._partition, self.owner)
         return self._state(key, ledger.claim_state(self.owner, now))
 
-    def position(self, position: Position, now: Micros) -> Record:
+    def position(self, position: InputPosition, now: Micros) -> Record:
         """Return the record of how far the partition was read."""
         partitions = self.counts[self.commands]
         state = ledger.position_state(position, partitions, self.owner, now)
@@ -77,7 +77,7 @@ class Records:
         entry: Entry,
         outcome: Outcome,
         received: Received,
-        reply: Reply | None,
+        reply: ReplyTarget | None,
         *,
         final: bool,
     ) -> tuple[Record, ...]:

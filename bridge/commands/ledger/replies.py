@@ -34,7 +34,7 @@ DISTRUST = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ReplyTarget:
     """Where the copy of a result goes; `error` says why there is none."""
 
     topic: str = ""
@@ -55,7 +55,7 @@ class Replies:
         self._distrusted: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
-    async def route(self, received: Received) -> Reply | None:
+    async def route(self, received: Received) -> ReplyTarget | None:
         """Return where the result of a command is copied to; None if it asks for no copy.
 
         Takes as long as one listing of topics at most, and never fails.
@@ -81,16 +81,16 @@ class Replies:
         self._distrusted[topic] = self._clock.monotonic() + DISTRUST
         telemetry.replies_given_up(topic, copies, reason)
 
-    async def _find(self, topic: str, key: bytes | None) -> Reply:
+    async def _find(self, topic: str, key: bytes | None) -> ReplyTarget:
         if topic != self._allowed and not topic.startswith(f"{self._allowed}."):
-            return Reply(error=f"only {self._allowed} and {self._allowed}.* may be named")
+            return ReplyTarget(error=f"only {self._allowed} and {self._allowed}.* may be named")
         if self._clock.monotonic() < self._distrusted.get(topic, 0.0):
-            return Reply(error=COPY_FAILED)
+            return ReplyTarget(error=COPY_FAILED)
         await self._list(topic)
         count = self._counts.get(topic)
         if count is None:
-            return Reply(error=self._away or "there is no such topic")
-        return Reply(topic, 0 if key is None else murmur2(key, count))
+            return ReplyTarget(error=self._away or "there is no such topic")
+        return ReplyTarget(topic, 0 if key is None else murmur2(key, count))
 
     async def _list(self, topic: str) -> None:
         """Ask which topics there are, unless that is known well enough."""

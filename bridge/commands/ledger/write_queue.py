@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bridge.commands.ledger.position import Position
+from bridge.commands.ledger.position import InputPosition
 from bridge.commands.model import Entry
 from bridge.kafka.producer import Record
 
@@ -21,7 +21,7 @@ class Overtaken(Exception):
 
 
 @dataclass(slots=True)
-class Item:
+class QueuedWrite:
     """What must become durable together; `completes` is the input offset that it ends.
 
     `entry` follows on the ledger's entry with the stamp `after`, "" being none. `copies` has the
@@ -57,29 +57,29 @@ class Queue:
     """Items in the order in which they came."""
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
+        self._items: deque[QueuedWrite] = deque()
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(self, item: Item) -> None:
+    def put(self, item: QueuedWrite) -> None:
         """Add an item."""
         self._items.append(item)
 
-    def take(self) -> list[Item]:
+    def take(self) -> list[QueuedWrite]:
         """Remove and return what fits one transaction."""
-        batch: list[Item] = []
+        batch: list[QueuedWrite] = []
         size = 0
         while self._items and len(batch) < MOST_ITEMS and size < MOST_BYTES:
             batch.append(self._items.popleft())
             size += batch[-1].size
         return batch
 
-    def put_back(self, batch: Sequence[Item]) -> None:
+    def put_back(self, batch: Sequence[QueuedWrite]) -> None:
         """Return what was taken to its place at the front."""
         self._items.extendleft(reversed(batch))
 
-    def settle(self, stamp_of: Callable[[str], str], position: Position) -> bool:
+    def settle(self, stamp_of: Callable[[str], str], position: InputPosition) -> bool:
         """After the ledger was read anew: drop what is written, fail what must be decided anew.
 
         `stamp_of` a command_id is that of its entry, "" for none. True if anything is left.

@@ -18,13 +18,13 @@ from bridge.missions.client import MissionsClient
 from bridge.missions.models import (
     AddSteps,
     Answer,
-    Body,
     CreateMission,
     CreatePlan,
     LinkAgent,
     LogEvent,
     Mission,
     NewStep,
+    RequestBody,
     Run,
     StartRun,
     UpdateMission,
@@ -36,7 +36,7 @@ MARK = "bridge_command_id"
 """Field in the metadata of missions and runs, and the payload of events, that the bridge made."""
 
 
-def request(command: Command) -> Body | None:
+def request(command: Command) -> RequestBody | None:
     """Return the body of the command's request, None where it has none.
 
     Free objects are read so that their numbers are sent exactly as received. Raises
@@ -50,7 +50,7 @@ def request(command: Command) -> Body | None:
         raise InvalidRecord("invalid", f"body.{where}: {first['msg']}") from error
 
 
-def _request(command: Command) -> Body | None:  # noqa: C901, PLR0911 - a case for each verb
+def _request(command: Command) -> RequestBody | None:  # noqa: C901, PLR0911 - a case for each verb
     body, mark = command.body, {MARK: command.command_id}
     match command.type:
         case Verb.CREATE_MISSION:

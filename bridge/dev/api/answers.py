@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from bridge.clock import Micros
-from bridge.dev.api.feed import Event
+from bridge.dev.api.feed import SimulatedEvent
 
 Row = dict[str, Any]
 """A JSON object under the API's field names."""
@@ -41,7 +41,7 @@ class Ending(Enum):
 
 
 @dataclass(slots=True)
-class Reply:
+class SimulatedReply:
     """One answer and the way it is delivered; `headers` have lower-case names."""
 
     status: int
@@ -64,12 +64,12 @@ class Reply:
 
 
 @dataclass(slots=True)
-class Page:
+class SimulatedPage:
     """One page of a list; each item is JSON already."""
 
     items: list[bytes]
     meta: Row
-    events: Sequence[Event] = ()
+    events: Sequence[SimulatedEvent] = ()
     """The events that it shows, if it is a page of events."""
 
     def encode(self) -> bytes:
@@ -78,7 +78,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ApiProblem:
     """One mistake in a request; `place` and `kind` are FastAPI's `loc` and `type` of it."""
 
     code: str
@@ -90,7 +90,7 @@ class Problem:
 class Refused(Exception):
     """The API answers with an error."""
 
-    def __init__(self, status: int, *problems: Problem) -> None:
+    def __init__(self, status: int, *problems: ApiProblem) -> None:
         super().__init__("; ".join(problem.detail for problem in problems))
         self.status = status
         self.problems = problems
@@ -99,13 +99,13 @@ class Refused(Exception):
 class Invalid(Refused):
     """The request itself is wrong: 400, or 422 where the API speaks FastAPI's form."""
 
-    def __init__(self, *problems: Problem) -> None:
+    def __init__(self, *problems: ApiProblem) -> None:
         super().__init__(400, *problems)
 
 
 def not_found(what: str) -> Refused:
     """404 for something that is not there."""
-    return Refused(404, Problem("10005", f"{what} not found"))
+    return Refused(404, ApiProblem("10005", f"{what} not found"))
 
 
 def encode(value: object) -> bytes:
@@ -118,12 +118,12 @@ def instant(at: Micros) -> str:
     return (_EPOCH + timedelta(microseconds=at)).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def wrapped(status: int, data: object) -> Reply:
+def wrapped(status: int, data: object) -> SimulatedReply:
     """A success with one object or a list that is not paged."""
-    return Reply(status, b'{"data":%b}' % encode(data))
+    return SimulatedReply(status, b'{"data":%b}' % encode(data))
 
 
-def refusal(status: int, problems: Sequence[Problem]) -> Reply:
+def refusal(status: int, problems: Sequence[ApiProblem]) -> SimulatedReply:
     """An error in Telnyx form, one entry a problem."""
     errors = []
     for problem in problems:
@@ -138,13 +138,13 @@ def refusal(status: int, problems: Sequence[Problem]) -> Reply:
             "url": f"https://developers.telnyx.com/docs/overview/errors/{problem.code}"
         }
         errors.append(entry)
-    return Reply(status, encode({"errors": errors}))
+    return SimulatedReply(status, encode({"errors": errors}))
 
 
-def fastapi_refusal(problems: Sequence[Problem]) -> Reply:
+def fastapi_refusal(problems: Sequence[ApiProblem]) -> SimulatedReply:
     """A validation error in the form that the contract declares: 422 with `detail`."""
     detail = [{"loc": list(p.place), "msg": p.detail, "type": p.kind} for p in problems]
-    return Reply(422, encode({"detail": detail}))
+    return SimulatedReply(422, encode({"detail": detail}))
 
 
 def code_for(status: int) -> str:

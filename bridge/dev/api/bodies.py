@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge.dev.api.answers import Invalid, Problem, Row
+from bridge.dev.api.answers import ApiProblem, Invalid, Row
 
 _NEVER_NULL = frozenset({"name", "execution_mode", "status"})
 """Fields that cannot be unset: null means that they are left out."""
@@ -36,7 +36,7 @@ _EventType = Literal[
 ]
 
 
-class CreateMission(BaseModel):
+class CreateMissionBody(BaseModel):
     """POST /ai/missions."""
 
     name: str
@@ -47,7 +47,7 @@ class CreateMission(BaseModel):
     metadata: _Object = None
 
 
-class UpdateMission(BaseModel):
+class UpdateMissionBody(BaseModel):
     """PUT /ai/missions/{mission_id}."""
 
     name: str | None = None
@@ -58,14 +58,14 @@ class UpdateMission(BaseModel):
     metadata: _Object = None
 
 
-class StartRun(BaseModel):
+class StartRunBody(BaseModel):
     """POST .../runs; the body may be left out."""
 
     input: _Object = None
     metadata: _Object = None
 
 
-class UpdateRun(BaseModel):
+class UpdateRunBody(BaseModel):
     """PATCH .../runs/{run_id}."""
 
     status: _RunStatus | None = None
@@ -75,7 +75,7 @@ class UpdateRun(BaseModel):
     metadata: _Object = None
 
 
-class LogEvent(BaseModel):
+class LogEventBody(BaseModel):
     """POST .../events."""
 
     type: _EventType
@@ -102,14 +102,14 @@ class Steps(BaseModel):
     steps: list[Step]
 
 
-class UpdateStep(BaseModel):
+class UpdateStepBody(BaseModel):
     """PATCH .../plan/steps/{step_id}."""
 
     status: _StepStatus | None = None
     metadata: _Object = None
 
 
-class LinkAgent(BaseModel):
+class LinkAgentBody(BaseModel):
     """POST .../telnyx-agents."""
 
     telnyx_agent_id: str
@@ -120,8 +120,10 @@ def read_body(model: type[BaseModel], body: bytes) -> Row:
     try:
         value = json.loads(body, parse_constant=_no_constant) if body else None
     except (ValueError, RecursionError) as error:
-        raise Invalid(Problem("10015", f"not JSON: {error}", ("body",), "json_invalid")) from None
-    if value is None and model is StartRun:
+        raise Invalid(
+            ApiProblem("10015", f"not JSON: {error}", ("body",), "json_invalid")
+        ) from None
+    if value is None and model is StartRunBody:
         value = {}
     try:
         fields = model.model_validate(value).model_dump(exclude_unset=True)
@@ -142,7 +144,7 @@ def check_uuid(name: str, value: str) -> None:
     try:
         UUID(value)
     except ValueError:
-        problem = Problem("10006", f"{name} must be a UUID", ("path", name), "uuid_parsing")
+        problem = ApiProblem("10006", f"{name} must be a UUID", ("path", name), "uuid_parsing")
         raise Invalid(problem) from None
 
 
@@ -152,18 +154,20 @@ def _integer(query: Mapping[str, str], name: str, default: int, most: int | None
     try:
         value = int(text)
     except ValueError:
-        problem = Problem("10015", f"{name} must be an integer", place, "int_parsing")
+        problem = ApiProblem("10015", f"{name} must be an integer", place, "int_parsing")
         raise Invalid(problem) from None
     if value < 1:
-        raise Invalid(Problem("10015", f"{name} must be at least 1", place, "greater_than_equal"))
+        raise Invalid(
+            ApiProblem("10015", f"{name} must be at least 1", place, "greater_than_equal")
+        )
     if most is not None and value > most:
-        raise Invalid(Problem("10015", f"{name} must be <= {most}", place, "less_than_equal"))
+        raise Invalid(ApiProblem("10015", f"{name} must be <= {most}", place, "less_than_equal"))
     return value
 
 
-def _problem(mistake: ErrorDetails) -> Problem:
+def _problem(mistake: ErrorDetails) -> ApiProblem:
     code = "10004" if mistake["type"] == "missing" else "10015"
-    return Problem(code, mistake["msg"], ("body", *mistake["loc"]), mistake["type"])
+    return ApiProblem(code, mistake["msg"], ("body", *mistake["loc"]), mistake["type"])
 
 
 def _no_constant(name: str) -> None:

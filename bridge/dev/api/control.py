@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from bridge.clock import Micros
-from bridge.dev.api.answers import Reply, Row, encode, instant
+from bridge.dev.api.answers import Row, SimulatedReply, encode, instant
 from bridge.dev.api.faults import KINDS, Behaviour, Faults, explained, parse_behaviour, parse_faults
 from bridge.dev.api.life import Life
-from bridge.dev.api.meddler import Change, Doomed, Meddler, NewEvents
+from bridge.dev.api.meddler import Doomed, Meddler, Meddling, NewEvents
 from bridge.dev.api.operations import OPERATIONS
-from bridge.dev.api.record_of_truth import PARTS, Ledger
+from bridge.dev.api.record_of_truth import PARTS, RecordOfTruth
 from bridge.dev.api.world import World
 
 _ENDPOINTS: Mapping[tuple[str, str], str] = {
@@ -65,7 +65,7 @@ class Control:
         life: Life,
         faults: Faults,
         meddler: Meddler,
-        ledger: Ledger,
+        ledger: RecordOfTruth,
         key: Key,
     ) -> None:
         self._world = world
@@ -88,19 +88,21 @@ class Control:
             ("POST", "key"): self._set_key,
         }
 
-    def handle(self, method: str, name: str, parts: list[str], body: bytes, now: Micros) -> Reply:
+    def handle(
+        self, method: str, name: str, parts: list[str], body: bytes, now: Micros
+    ) -> SimulatedReply:
         """Answer a request to /_control/<name>; 400 says what is wrong."""
         try:
             if (method, name) == ("GET", "ledger"):
-                return Reply(200, encode(self._ledger.read(parts or PARTS)))
+                return SimulatedReply(200, encode(self._ledger.read(parts or PARTS)))
             handler = self._handlers.get((method, name))
             if handler is None:
-                return Reply(404, encode({"error": f"no {method} /_control/{name}"}))
-            return Reply(200, encode(handler(json.loads(body) if body else {}, now)))
+                return SimulatedReply(404, encode({"error": f"no {method} /_control/{name}"}))
+            return SimulatedReply(200, encode(handler(json.loads(body) if body else {}, now)))
         except ValidationError as error:
-            return Reply(400, encode({"error": explained(error)}))
+            return SimulatedReply(400, encode({"error": explained(error)}))
         except ValueError as error:
-            return Reply(400, encode({"error": str(error)}))
+            return SimulatedReply(400, encode({"error": str(error)}))
 
     def _describe_faults(self) -> Row:
         return {"faults": self._faults.describe()}
@@ -138,7 +140,7 @@ class Control:
         return {"events": shown}
 
     def _change(self, value: Any, _now: Micros) -> Row:
-        change = Change.model_validate(value)
+        change = Meddling.model_validate(value)
         self._meddler.change(change)
         return {"event_id": change.event_id}
 
@@ -164,6 +166,6 @@ def _documentation() -> Row:
         "faults": faults,
         "behaviour": Behaviour.model_json_schema()["properties"],
         "events": NewEvents.model_json_schema()["properties"],
-        "change-event": Change.model_json_schema()["properties"],
+        "change-event": Meddling.model_json_schema()["properties"],
         "delete-missions": Doomed.model_json_schema()["properties"],
     }

@@ -83,7 +83,7 @@ class Drift(_Fault):
     delete: int = Field(default=0, ge=0, description="missions, taken at random")
 
 
-class Status(_Fault):
+class StatusFault(_Fault):
     """An error instead of the answer, or with `effect` after the request was carried out."""
 
     kind: Literal["status"]
@@ -139,7 +139,7 @@ class Overrun(_Fault):
     declared: int | None = Field(default=None, ge=0)
 
 
-class Body(_Fault):
+class BodyFault(_Fault):
     """Another body after the effect: HTML, an empty one, broken JSON, `{"data":null}`."""
 
     kind: Literal["body"]
@@ -167,7 +167,7 @@ class Echo(_Fault):
     total_results: int | None = None
 
 
-class Stale(_Fault):
+class StaleFault(_Fault):
     """An event list as it was so many seconds ago; with `age` the answer says so."""
 
     kind: Literal["stale"]
@@ -178,32 +178,32 @@ class Stale(_Fault):
 
 Fault = Annotated[
     Drift
-    | Status
+    | StatusFault
     | Withhold
     | Drop
     | LateEffect
     | Slow
     | Cut
     | Overrun
-    | Body
+    | BodyFault
     | Bomb
     | Echo
-    | Stale,
+    | StaleFault,
     Field(discriminator="kind"),
 ]
 KINDS: tuple[type[_Fault], ...] = (
     Drift,
-    Status,
+    StatusFault,
     Withhold,
     Drop,
     LateEffect,
     Slow,
     Cut,
     Overrun,
-    Body,
+    BodyFault,
     Bomb,
     Echo,
-    Stale,
+    StaleFault,
 )
 _faults: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
 

@@ -16,7 +16,7 @@ event_id, which is no order of time at all."""
 
 
 @dataclass(slots=True, eq=False)
-class Event:
+class SimulatedEvent:
     """One event as it is shown, and what is known of its life.
 
     Its marks change, and `body` when a test says so.
@@ -41,7 +41,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FeedView:
     """How a list is cut into pages; see `Behaviour` for the meaning of each."""
 
     order: Order = "newest"
@@ -55,23 +55,23 @@ class Feed:
     """Events sorted by (time, creation) and by creation."""
 
     def __init__(self) -> None:
-        self._by_time: list[Event] = []
-        self._by_creation: list[Event] = []
+        self._by_time: list[SimulatedEvent] = []
+        self._by_creation: list[SimulatedEvent] = []
 
     def __len__(self) -> int:
         return len(self._by_time)
 
-    def add(self, event: Event) -> None:
+    def add(self, event: SimulatedEvent) -> None:
         """Put an event in its place: at the end, or further down when it is late."""
         insort(self._by_time, event, key=_place)
         self._by_creation.append(event)
 
-    def remove(self, gone: Callable[[Event], bool]) -> None:
+    def remove(self, gone: Callable[[SimulatedEvent], bool]) -> None:
         """Take out events; those behind them move up."""
         self._by_time = [event for event in self._by_time if not gone(event)]
         self._by_creation = [event for event in self._by_creation if not gone(event)]
 
-    def created(self) -> Iterable[Event]:
+    def created(self) -> Iterable[SimulatedEvent]:
         """The events in order of creation."""
         return iter(self._by_creation)
 
@@ -79,9 +79,9 @@ class Feed:
         self,
         offset: int,
         size: int,
-        view: View,
-        wanted: Callable[[Event], bool] | None = None,
-    ) -> tuple[list[Event], int]:
+        view: FeedView,
+        wanted: Callable[[SimulatedEvent], bool] | None = None,
+    ) -> tuple[list[SimulatedEvent], int]:
         """The events at positions [offset, offset + size) of a view, and how many it has in all."""
         rows = self._sorted(view.order)
         if view.seen_until is not None:
@@ -103,18 +103,18 @@ class Feed:
             found.reverse()
         return found, end - begin
 
-    def _sorted(self, order: Order) -> list[Event]:
+    def _sorted(self, order: Order) -> list[SimulatedEvent]:
         """The events in an order whose last one is listed first (but for `oldest`)."""
         if order == "id":
             return sorted(self._by_time, key=lambda event: event.event_id)
         return self._by_creation if order == "created" else self._by_time
 
 
-def _place(event: Event) -> tuple[Micros, int]:
+def _place(event: SimulatedEvent) -> tuple[Micros, int]:
     return event.at, event.number
 
 
-def _shuffled(rows: list[Event], low: int, high: int, rng: Random) -> list[Event]:
+def _shuffled(rows: list[SimulatedEvent], low: int, high: int, rng: Random) -> list[SimulatedEvent]:
     """rows[low:high] as if equal timestamps had just been ordered anew, as SQL may do."""
     first, last = low, high
     while 0 < first < high and rows[first - 1].at == rows[first].at:

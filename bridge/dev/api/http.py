@@ -13,10 +13,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from bridge.dev.api.answers import Ending, Reply
+from bridge.dev.api.answers import Ending, SimulatedReply
 from bridge.ops import serving as ops
 
-Handle = Callable[[str, str, str, Mapping[str, str], bytes], Reply]
+Handle = Callable[[str, str, str, Mapping[str, str], bytes], SimulatedReply]
 """(method, raw path, query string, headers with lower-case names, body) -> Reply."""
 
 
@@ -53,7 +53,7 @@ class _Endpoint:
         await _gone(receive)
 
 
-async def _send(reply: Reply, receive: Receive, send: Send) -> None:
+async def _send(reply: SimulatedReply, receive: Receive, send: Send) -> None:
     headers = {**reply.headers, "content-length": str(len(reply.body))}
     if reply.status == 204:
         del headers["content-length"]
@@ -73,7 +73,7 @@ async def _send(reply: Reply, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-def _overrunning(reply: Reply, declared: int) -> bytes:
+def _overrunning(reply: SimulatedReply, declared: int) -> bytes:
     """The answer as bytes: the server's own protocol refuses such a content-length."""
     headers = {**reply.headers, "content-length": str(declared)}
     lines = [

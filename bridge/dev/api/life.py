@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bridge.clock import SECOND, Micros
 from bridge.dev.api.answers import Row
-from bridge.dev.api.world import TERMINAL, Ids, Mission, Run, World
+from bridge.dev.api.world import TERMINAL, Ids, SimulatedMission, SimulatedRun, World
 
 _ACTIVE = 8
 """So many runs of its own go on at the same time."""
@@ -61,7 +61,7 @@ _THEMES = (
 
 
 class _Told(NamedTuple):
-    run: Run
+    run: SimulatedRun
     story: _Story
     own: bool
 
@@ -74,7 +74,7 @@ class Life:
         self._rng = Random(f"{seed}/life")
         self._ids = Ids(seed, "life-ids")
         self._stories: dict[str, _Told] = {}
-        self._missions: list[tuple[Mission, _Theme]] = []
+        self._missions: list[tuple[SimulatedMission, _Theme]] = []
         self._founded = 0
         self._schedule = 0
 
@@ -90,7 +90,7 @@ class Life:
         self._schedule += 1
         self._plan_turn(now, self._schedule)
 
-    def adopt(self, run: Run, now: Micros) -> None:
+    def adopt(self, run: SimulatedRun, now: Micros) -> None:
         """Take a run that was started through the API: it begins by itself, if anything does."""
         behaviour = self._world.behaviour
         if behaviour.autorun or behaviour.rate > 0:
@@ -153,18 +153,18 @@ class Life:
         mission = self._world.create_mission(self._ids.new(), fields, at)
         self._missions.append((mission, theme))
 
-    def _pick_up(self, run: Run, at: Micros) -> None:
+    def _pick_up(self, run: SimulatedRun, at: Micros) -> None:
         if run.status == "pending" and run.run_id in self._world.runs:
             self._world.set_status(run, "running", at)
             self._tell(run, "telnyx_voice_call", until=at + _PATIENCE)
 
-    def _tell(self, run: Run, tool: str, until: Micros | None = None) -> _Told:
+    def _tell(self, run: SimulatedRun, tool: str, until: Micros | None = None) -> _Told:
         told = _Told(run, self._story(run, tool, until or 0), own=until is None)
         next(told.story)
         self._stories[run.run_id] = told
         return told
 
-    def _story(self, run: Run, tool: str, until: Micros) -> _Story:
+    def _story(self, run: SimulatedRun, tool: str, until: Micros) -> _Story:
         """One event each time that a time is sent in."""
         at = yield
         self._world.set_status(run, "running", at)
@@ -186,7 +186,7 @@ class Life:
         self._world.update_run(run, fields, at)
         self._log(run, at, "status_change", f"Run has {status}", payload={"to": status})
 
-    def _work(self, run: Run, tool: str, at: Micros, step: Row) -> _Story:
+    def _work(self, run: SimulatedRun, tool: str, at: Micros, step: Row) -> _Story:
         """One step of the plan, from its start to its end."""
         step_id = step["step_id"]
         self._world.update_step(step, {"status": "in_progress"}, at)
@@ -204,7 +204,7 @@ class Life:
         kind, word = ("step_failed", "failed") if failed else ("step_completed", "completed")
         self._log(run, at, kind, f"Step {step_id} {word}", step_id)
 
-    def _use_tool(self, run: Run, tool: str, at: Micros, step_id: str | None) -> _Story:
+    def _use_tool(self, run: SimulatedRun, tool: str, at: Micros, step_id: str | None) -> _Story:
         """A tool call and what came of it."""
         number = f"+1555{self._rng.randint(1000000, 9999999)}"
         call = {"tool": tool, "arguments": {"to": number, "timeout_secs": 30}}
@@ -223,7 +223,7 @@ class Life:
 
     def _log(
         self,
-        run: Run,
+        run: SimulatedRun,
         at: Micros,
         kind: str,
         summary: str,
@@ -241,5 +241,5 @@ class Life:
         self._world.log_event(run, self._ids.new(), fields, at)
 
 
-def _next_step(run: Run) -> Row | None:
+def _next_step(run: SimulatedRun) -> Row | None:
     return next((step for step in run.steps.values() if step["status"] == "pending"), None)

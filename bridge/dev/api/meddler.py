@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.clock import SECOND, Micros
 from bridge.dev.api.answers import encode
-from bridge.dev.api.feed import Event
-from bridge.dev.api.world import Ids, Run, World
+from bridge.dev.api.feed import SimulatedEvent
+from bridge.dev.api.world import Ids, SimulatedRun, World
 
 
 class NewEvents(BaseModel):
@@ -36,7 +36,7 @@ class NewEvents(BaseModel):
     )
 
 
-class Change(BaseModel):
+class Meddling(BaseModel):
     """An event to change after it was shown."""
 
     model_config = ConfigDict(extra="forbid")
@@ -64,7 +64,7 @@ class Meddler:
         self._rng = Random(f"{seed}/meddler")
         self._ids = Ids(seed, "meddler-ids")
 
-    def insert(self, wish: NewEvents, now: Micros) -> list[Event]:
+    def insert(self, wish: NewEvents, now: Micros) -> list[SimulatedEvent]:
         """Create events; raises ValueError if the run does not exist."""
         runs = [self._known(wish.run_id)] if wish.run_id else self._new_runs(wish.runs, now)
         last = now - int(wish.ago * SECOND)
@@ -74,7 +74,7 @@ class Meddler:
             events.append(self._insert(wish, runs[n % len(runs)], at, n))
         return events
 
-    def change(self, wish: Change) -> None:
+    def change(self, wish: Meddling) -> None:
         """Change what lists show of an event; raises ValueError if there is none of that id."""
         for event in self._world.history:
             if event.event_id == wish.event_id:
@@ -91,7 +91,7 @@ class Meddler:
             self._world.delete_mission(mission, now)
         return [mission.mission_id for mission in missions]
 
-    def _insert(self, wish: NewEvents, run: Run, at: Micros, n: int) -> Event:
+    def _insert(self, wish: NewEvents, run: SimulatedRun, at: Micros, n: int) -> SimulatedEvent:
         fields = {
             "type": wish.type,
             "summary": f"Inserted {n + 1} of {wish.count}",
@@ -110,13 +110,13 @@ class Meddler:
             body = encode(shown)
         return self._world.show_event(run, row, placed, body)
 
-    def _known(self, run_id: str) -> Run:
+    def _known(self, run_id: str) -> SimulatedRun:
         run = self._world.runs.get(run_id)
         if run is None:
             raise ValueError(f"no run {run_id}")
         return run
 
-    def _new_runs(self, number: int, now: Micros) -> list[Run]:
+    def _new_runs(self, number: int, now: Micros) -> list[SimulatedRun]:
         fields = {"name": "Put in by a test"}
         mission = self._world.create_mission(self._ids.new(), fields, now)
         runs = [self._world.start_run(mission, self._ids.new(), {}, now) for _ in range(number)]

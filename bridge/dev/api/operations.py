@@ -8,11 +8,11 @@ from random import Random
 
 from bridge.clock import Micros
 from bridge.dev.api import bodies
-from bridge.dev.api.answers import Page, Reply, Row, encode, not_found, wrapped
-from bridge.dev.api.feed import Event, Feed, View
+from bridge.dev.api.answers import Row, SimulatedPage, SimulatedReply, encode, not_found, wrapped
+from bridge.dev.api.feed import Feed, FeedView, SimulatedEvent
 from bridge.dev.api.life import Life
-from bridge.dev.api.record_of_truth import Ledger
-from bridge.dev.api.world import Ids, Run, World
+from bridge.dev.api.record_of_truth import RecordOfTruth
+from bridge.dev.api.world import Ids, SimulatedRun, World
 
 _RUN = "/{mission_id}/runs/{run_id}"
 OPERATIONS: Mapping[str, tuple[str, str]] = {
@@ -83,48 +83,48 @@ def find(method: str, segments: Sequence[str]) -> tuple[str | None, dict[str, st
 class Operations:
     """Each public method but `answer` is the operation of its name."""
 
-    def __init__(self, world: World, life: Life, ledger: Ledger, seed: int) -> None:
+    def __init__(self, world: World, life: Life, ledger: RecordOfTruth, seed: int) -> None:
         self._world = world
         self._life = life
         self._ledger = ledger
         self._ids = Ids(seed, "api-ids")
         self._ties = Random(f"{seed}/ties")
 
-    def answer(self, call: Call) -> Reply | Page:
+    def answer(self, call: Call) -> SimulatedReply | SimulatedPage:
         """Carry out a call; raises Refused."""
         for name, value in call.ids.items():
             if name not in _FREE_FORM and call.operation != "clone_mission":
                 bodies.check_uuid(name, value)
-        operation: Callable[[Call], Reply | Page] = getattr(self, call.operation)
+        operation: Callable[[Call], SimulatedReply | SimulatedPage] = getattr(self, call.operation)
         return operation(call)
 
     # Missions
 
-    def list_missions(self, call: Call) -> Page:
+    def list_missions(self, call: Call) -> SimulatedPage:
         return self._rows(call, [mission.row for mission in self._world.missions.values()])
 
-    def create_mission(self, call: Call) -> Reply:
-        fields = bodies.read_body(bodies.CreateMission, call.body)
+    def create_mission(self, call: Call) -> SimulatedReply:
+        fields = bodies.read_body(bodies.CreateMissionBody, call.body)
         mission = self._world.create_mission(self._ids.new(), fields, call.now)
         self._did(call, fields, mission_id=mission.mission_id)
         return wrapped(201, mission.row)
 
-    def get_mission(self, call: Call) -> Reply:
+    def get_mission(self, call: Call) -> SimulatedReply:
         return wrapped(200, self._world.mission(call.ids["mission_id"]).row)
 
-    def update_mission(self, call: Call) -> Reply:
+    def update_mission(self, call: Call) -> SimulatedReply:
         mission = self._world.mission(call.ids["mission_id"])
-        fields = bodies.read_body(bodies.UpdateMission, call.body)
+        fields = bodies.read_body(bodies.UpdateMissionBody, call.body)
         self._world.update_mission(mission, fields, call.now)
         self._did(call, fields)
         return wrapped(200, mission.row)
 
-    def delete_mission(self, call: Call) -> Reply:
+    def delete_mission(self, call: Call) -> SimulatedReply:
         self._world.delete_mission(self._world.mission(call.ids["mission_id"]), call.now)
         self._did(call, {})
-        return Reply(204)
+        return SimulatedReply(204)
 
-    def clone_mission(self, call: Call) -> Reply:
+    def clone_mission(self, call: Call) -> SimulatedReply:
         source = self._world.mission(call.ids["mission_id"]).row
         fields = {**source, "name": f"{source['name']} (copy)"}
         mission = self._world.create_mission(self._ids.new(), fields, call.now)
@@ -133,115 +133,115 @@ class Operations:
 
     # Runs
 
-    def list_recent_runs(self, call: Call) -> Page:
+    def list_recent_runs(self, call: Call) -> SimulatedPage:
         return self._runs(call, list(self._world.runs.values()))
 
-    def list_runs(self, call: Call) -> Page:
+    def list_runs(self, call: Call) -> SimulatedPage:
         return self._runs(call, self._world.mission(call.ids["mission_id"]).runs)
 
-    def start_run(self, call: Call) -> Reply:
+    def start_run(self, call: Call) -> SimulatedReply:
         mission = self._world.mission(call.ids["mission_id"])
-        fields = bodies.read_body(bodies.StartRun, call.body)
+        fields = bodies.read_body(bodies.StartRunBody, call.body)
         run = self._world.start_run(mission, self._ids.new(), fields, call.now)
         self._life.adopt(run, call.now)
         self._did(call, fields, run_id=run.run_id)
         return wrapped(201, run.row)
 
-    def get_run(self, call: Call) -> Reply:
+    def get_run(self, call: Call) -> SimulatedReply:
         return wrapped(200, self._run(call).row)
 
-    def update_run(self, call: Call) -> Reply:
+    def update_run(self, call: Call) -> SimulatedReply:
         run = self._run(call)
-        fields = bodies.read_body(bodies.UpdateRun, call.body)
+        fields = bodies.read_body(bodies.UpdateRunBody, call.body)
         self._world.update_run(run, fields, call.now)
         self._did(call, fields, status=run.status)
         return wrapped(200, run.row)
 
-    def cancel_run(self, call: Call) -> Reply:
+    def cancel_run(self, call: Call) -> SimulatedReply:
         return self._steer(call, "cancel")
 
-    def pause_run(self, call: Call) -> Reply:
+    def pause_run(self, call: Call) -> SimulatedReply:
         return self._steer(call, "pause")
 
-    def resume_run(self, call: Call) -> Reply:
+    def resume_run(self, call: Call) -> SimulatedReply:
         return self._steer(call, "resume")
 
     # Events
 
-    def list_events(self, call: Call) -> Page:
+    def list_events(self, call: Call) -> SimulatedPage:
         newest_only = self._world.behaviour.newest_only
         return self._events(call, self._world.feed, newest_only, ("type",))
 
-    def list_run_events(self, call: Call) -> Page:
+    def list_run_events(self, call: Call) -> SimulatedPage:
         return self._events(call, self._run(call).events, None, ("type", "step_id", "agent_id"))
 
-    def log_event(self, call: Call) -> Reply:
+    def log_event(self, call: Call) -> SimulatedReply:
         run = self._run(call)
-        fields = bodies.read_body(bodies.LogEvent, call.body)
+        fields = bodies.read_body(bodies.LogEventBody, call.body)
         known = run.by_key.get(fields.get("idempotency_key") or "")
         if known is not None and self._world.behaviour.idempotency:
-            return Reply(200, b'{"data":%b}' % known.body)
+            return SimulatedReply(200, b'{"data":%b}' % known.body)
         event = self._world.log_event(run, self._ids.new(), fields, call.now)
         self._did(call, fields, event_id=event.event_id)
-        return Reply(201, b'{"data":%b}' % event.body)
+        return SimulatedReply(201, b'{"data":%b}' % event.body)
 
-    def get_event(self, call: Call) -> Reply:
+    def get_event(self, call: Call) -> SimulatedReply:
         event_id = call.ids["event_id"]
         event = self._run(call).by_id.get(event_id)
         if event is None:
             raise not_found(f"Event {event_id}")
-        return Reply(200, b'{"data":%b}' % event.body)
+        return SimulatedReply(200, b'{"data":%b}' % event.body)
 
     # Plans
 
-    def get_plan(self, call: Call) -> Reply:
+    def get_plan(self, call: Call) -> SimulatedReply:
         return wrapped(200, list(self._run(call).steps.values()))
 
-    def create_plan(self, call: Call) -> Reply:
+    def create_plan(self, call: Call) -> SimulatedReply:
         return self._add_steps(call, initial=True)
 
-    def add_steps(self, call: Call) -> Reply:
+    def add_steps(self, call: Call) -> SimulatedReply:
         return self._add_steps(call, initial=False)
 
-    def get_step(self, call: Call) -> Reply:
+    def get_step(self, call: Call) -> SimulatedReply:
         return wrapped(200, self._world.step(self._run(call), call.ids["step_id"]))
 
-    def update_step(self, call: Call) -> Reply:
+    def update_step(self, call: Call) -> SimulatedReply:
         step = self._world.step(self._run(call), call.ids["step_id"])
-        fields = bodies.read_body(bodies.UpdateStep, call.body)
+        fields = bodies.read_body(bodies.UpdateStepBody, call.body)
         self._world.update_step(step, fields, call.now)
         self._did(call, fields, status=step["status"])
         return wrapped(200, step)
 
     # Agents
 
-    def list_agents(self, call: Call) -> Reply:
+    def list_agents(self, call: Call) -> SimulatedReply:
         return wrapped(200, list(self._run(call).agents.values()))
 
-    def link_agent(self, call: Call) -> Reply:
+    def link_agent(self, call: Call) -> SimulatedReply:
         run = self._run(call)
-        agent_id = bodies.read_body(bodies.LinkAgent, call.body)["telnyx_agent_id"]
+        agent_id = bodies.read_body(bodies.LinkAgentBody, call.body)["telnyx_agent_id"]
         link = self._world.link_agent(run, agent_id, call.now)
         self._did(call, {}, telnyx_agent_id=agent_id)
         return wrapped(201, link)
 
-    def unlink_agent(self, call: Call) -> Reply:
+    def unlink_agent(self, call: Call) -> SimulatedReply:
         self._world.unlink_agent(self._run(call), call.ids["telnyx_agent_id"])
         self._did(call, {})
-        return Reply(204)
+        return SimulatedReply(204)
 
     # What they share
 
-    def _run(self, call: Call) -> Run:
+    def _run(self, call: Call) -> SimulatedRun:
         return self._world.run(call.ids["mission_id"], call.ids["run_id"])
 
-    def _steer(self, call: Call, verb: str) -> Reply:
+    def _steer(self, call: Call, verb: str) -> SimulatedReply:
         run = self._run(call)
         self._world.steer(run, verb, call.now)
         self._did(call, {}, status=run.status)
         return wrapped(200, run.row)
 
-    def _add_steps(self, call: Call, *, initial: bool) -> Reply:
+    def _add_steps(self, call: Call, *, initial: bool) -> SimulatedReply:
         run = self._run(call)
         steps = bodies.read_body(bodies.Steps, call.body)["steps"]
         added = self._world.add_steps(run, steps, initial=initial)
@@ -253,36 +253,38 @@ class Operations:
         behaviour = self._world.behaviour
         return number, behaviour.page_size or min(size, behaviour.max_page_size)
 
-    def _runs(self, call: Call, runs: Sequence[Run]) -> Page:
+    def _runs(self, call: Call, runs: Sequence[SimulatedRun]) -> SimulatedPage:
         status = call.query.get("status")
         return self._rows(call, [r.row for r in runs if status in {None, r.status}])
 
-    def _rows(self, call: Call, rows: Sequence[Row]) -> Page:
+    def _rows(self, call: Call, rows: Sequence[Row]) -> SimulatedPage:
         """A page of rows that stand oldest first; the API shows the newest first."""
         number, size = self._page_of(call, 20)
         end = max(0, len(rows) - (number - 1) * size)
         chosen = rows[max(0, end - size) : end]
-        return Page([encode(row) for row in reversed(chosen)], _meta(len(rows), number, size))
+        return SimulatedPage(
+            [encode(row) for row in reversed(chosen)], _meta(len(rows), number, size)
+        )
 
     def _events(
         self, call: Call, feed: Feed, newest_only: int | None, filters: Sequence[str]
-    ) -> Page:
+    ) -> SimulatedPage:
         behaviour = self._world.behaviour
         number, size = self._page_of(call, 50)
         wanted = [(name, call.query[name]) for name in filters if name in call.query]
-        view = View(
+        view = FeedView(
             order=behaviour.order,
             newest_only=newest_only,
             shuffle_ties=self._ties if behaviour.shuffle_ties else None,
             seen_until=call.seen_until,
         )
 
-        def fits(event: Event) -> bool:
+        def fits(event: SimulatedEvent) -> bool:
             return all(getattr(event, name) == value for name, value in wanted)
 
         found, total = feed.window((number - 1) * size, size, view, fits if wanted else None)
         events = [event for event in found if event.deleted_at is None]
-        return Page([event.body for event in events], _meta(total, number, size), events)
+        return SimulatedPage([event.body for event in events], _meta(total, number, size), events)
 
     def _did(self, call: Call, fields: Row, **facts: object) -> None:
         """Note the effect, with every mark by which the caller can know it again."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.clock import Micros
-from bridge.dev.api.answers import Ending, Reply, Row, instant
-from bridge.dev.api.feed import Event
+from bridge.dev.api.answers import Ending, Row, SimulatedReply, instant
+from bridge.dev.api.feed import SimulatedEvent
 from bridge.dev.api.world import World
 
 PARTS = ("summary", "events", "effects", "requests")
 
 
-class Ledger:
+class RecordOfTruth:
     """Executed writes and answered requests; events are read from the world's history."""
 
     def __init__(self, world: World) -> None:
@@ -28,12 +28,12 @@ class Ledger:
         entry = {"number": len(self._effects), "operation": operation, "at": instant(at), **known}
         self._effects.append(entry)
 
-    def request(self, operation: str, reply: Reply) -> None:
+    def request(self, operation: str, reply: SimulatedReply) -> None:
         """Count a request by its status, or by what became of its answer if nothing was sent."""
         sent = reply.ending is Ending.SENT
         self._requests[operation][str(reply.status) if sent else reply.ending.value] += 1
 
-    def shown(self, events: Sequence[Event], at: Micros) -> None:
+    def shown(self, events: Sequence[SimulatedEvent], at: Micros) -> None:
         """Note that a list showed these events."""
         for event in events:
             if event.shown_at is None:
@@ -65,7 +65,7 @@ class Ledger:
         }
 
 
-def _event(event: Event) -> Row:
+def _event(event: SimulatedEvent) -> Row:
     return {
         "event_id": event.event_id,
         "run_id": event.run_id,

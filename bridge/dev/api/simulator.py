@@ -16,13 +16,13 @@ from urllib.parse import parse_qsl, unquote
 
 from bridge.clock import SECOND, Clock, Micros
 from bridge.dev.api.answers import (
+    ApiProblem,
     Ending,
     Invalid,
-    Page,
-    Problem,
     Refused,
-    Reply,
     Row,
+    SimulatedPage,
+    SimulatedReply,
     code_for,
     encode,
     fastapi_refusal,
@@ -32,7 +32,7 @@ from bridge.dev.api.answers import (
 from bridge.dev.api.control import Control, Key
 from bridge.dev.api.faults import (
     Behaviour,
-    Body,
+    BodyFault,
     Bomb,
     Cut,
     Drift,
@@ -43,8 +43,8 @@ from bridge.dev.api.faults import (
     LateEffect,
     Overrun,
     Slow,
-    Stale,
-    Status,
+    StaleFault,
+    StatusFault,
     Withhold,
     bomb,
     parse_behaviour,
@@ -54,7 +54,7 @@ from bridge.dev.api.http import application, serving
 from bridge.dev.api.life import Life
 from bridge.dev.api.meddler import Doomed, Meddler, NewEvents
 from bridge.dev.api.operations import OPERATIONS, Call, Operations, find
-from bridge.dev.api.record_of_truth import Ledger
+from bridge.dev.api.record_of_truth import RecordOfTruth
 from bridge.dev.api.world import Ids, World
 
 _MINUTE = 60 * SECOND
@@ -87,7 +87,7 @@ class Simulator:
         self._life = Life(self.world, seed)
         self._faults = Faults(seed, faults)
         self._meddler = Meddler(self.world, seed)
-        self._ledger = Ledger(self.world)
+        self._ledger = RecordOfTruth(self.world)
         self._key = Key(api_key)
         self._operations = Operations(self.world, self._life, self._ledger, seed)
         self._control = Control(
@@ -126,7 +126,7 @@ class Simulator:
         query: str = "",
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-    ) -> Reply:
+    ) -> SimulatedReply:
         """Answer one request. `path` is percent-encoded, `headers` have lower-case names."""
         now = self.world.advance(self._clock.now())
         segments = [unquote(segment) for segment in path.split("/")[1:]]
@@ -146,10 +146,10 @@ class Simulator:
         self._ledger.request(operation or "unknown", reply)
         return self._dressed(reply, now)
 
-    def _admit(self, headers: Mapping[str, str], now: Micros) -> Reply | None:
+    def _admit(self, headers: Mapping[str, str], now: Micros) -> SimulatedReply | None:
         """Refuse a wrong key, and more requests than the limit allows."""
         if not self._key.accepts(headers.get("authorization", "")):
-            return refusal(401, [Problem("10009", "The API key is missing or wrong")])
+            return refusal(401, [ApiProblem("10009", "The API key is missing or wrong")])
         limit = self.world.behaviour.rate_limit
         if limit is None:
             return None
@@ -157,28 +157,28 @@ class Simulator:
         used = used + 1 if minute == now // _MINUTE else 1
         self._minute = (now // _MINUTE, used)
         if used > limit:
-            return refusal(429, [Problem("10011", f"More than {limit} requests in a minute")])
+            return refusal(429, [ApiProblem("10011", f"More than {limit} requests in a minute")])
         return None
 
-    def _serve(self, call: Call, method: str) -> Reply:
+    def _serve(self, call: Call, method: str) -> SimulatedReply:
         """Carry out a call, with the faults that strike it."""
         struck = self._faults.strike(call.operation, method)
         for fault in struck:
             if isinstance(fault, Drift):
                 self._drift(fault, call.now)
-            if isinstance(fault, Stale):
+            if isinstance(fault, StaleFault):
                 call = replace(call, seen_until=call.now - int(fault.seconds * SECOND))
         reply = self._instead(struck, call)
         if reply is not None:
             return reply
         answer = self._carry_out(call)
-        if isinstance(answer, Reply):
+        if isinstance(answer, SimulatedReply):
             return _spoiled(answer, struck)
         for fault in struck:
             if isinstance(fault, Echo):
                 _mislabel(answer, fault)
         page = answer.encode()
-        reply = _spoiled(Reply(200, page), struck)
+        reply = _spoiled(SimulatedReply(200, page), struck)
         if reply.body is page and reply.is_whole:
             self._ledger.shown(answer.events, call.now)
         return reply
@@ -188,23 +188,23 @@ class Simulator:
         if fault.insert:
             self._meddler.insert(NewEvents(count=fault.insert), now)
 
-    def _instead(self, struck: Sequence[Fault], call: Call) -> Reply | None:
+    def _instead(self, struck: Sequence[Fault], call: Call) -> SimulatedReply | None:
         """The answer of the first fault that keeps the call from being carried out now."""
         for fault in struck:
             match fault:
-                case Status(effect=False):
+                case StatusFault(effect=False):
                     return _error(fault)
                 case Withhold(effect=False):
-                    return Reply(0, ending=Ending.WITHHELD)
+                    return SimulatedReply(0, ending=Ending.WITHHELD)
                 case Drop(effect=False):
-                    return Reply(0, ending=Ending.DROPPED)
+                    return SimulatedReply(0, ending=Ending.DROPPED)
                 case LateEffect():
                     when = call.now + int(fault.seconds * SECOND)
                     self.world.at(when, lambda at: self._carry_out_late(call, at))
-                    return Reply(0, ending=Ending.WITHHELD)
+                    return SimulatedReply(0, ending=Ending.WITHHELD)
         return None
 
-    def _carry_out(self, call: Call) -> Reply | Page:
+    def _carry_out(self, call: Call) -> SimulatedReply | SimulatedPage:
         try:
             return self._operations.answer(call)
         except Invalid as error:
@@ -217,7 +217,7 @@ class Simulator:
     def _carry_out_late(self, call: Call, at: Micros) -> None:
         self._carry_out(replace(call, now=at))
 
-    def _dressed(self, reply: Reply, now: Micros) -> Reply:
+    def _dressed(self, reply: SimulatedReply, now: Micros) -> SimulatedReply:
         """The reply with the headers that every answer has."""
         behaviour = self.world.behaviour
         if reply.body:
@@ -232,40 +232,40 @@ class Simulator:
         return reply
 
 
-def _no_operation(path: str, *, exists: bool) -> Reply:
+def _no_operation(path: str, *, exists: bool) -> SimulatedReply:
     if exists:
-        return refusal(405, [Problem("10015", f"{path} does not take this method")])
+        return refusal(405, [ApiProblem("10015", f"{path} does not take this method")])
     error = not_found(path)
     return refusal(error.status, error.problems)
 
 
-def _error(fault: Status) -> Reply:
+def _error(fault: StatusFault) -> SimulatedReply:
     detail = f"Simulated answer {fault.status}"
-    reply = refusal(fault.status, [Problem(code_for(fault.status), detail)])
+    reply = refusal(fault.status, [ApiProblem(code_for(fault.status), detail)])
     reply.headers.update({name.lower(): value for name, value in fault.headers.items()})
     if fault.retry_after is not None:
         reply.headers["retry-after"] = fault.retry_after
     return reply
 
 
-def _mislabel(page: Page, fault: Echo) -> None:
+def _mislabel(page: SimulatedPage, fault: Echo) -> None:
     """Put wrong figures into a page's meta."""
     names = ("page_number", "page_size", "total_pages", "total_results")
     wrong = {name: value for name in names if (value := getattr(fault, name)) is not None}
     page.meta.update(wrong or {"page_number": page.meta["page_number"] + 1})
 
 
-def _spoiled(reply: Reply, struck: Sequence[Fault]) -> Reply:
+def _spoiled(reply: SimulatedReply, struck: Sequence[Fault]) -> SimulatedReply:
     """The answer after the faults that let the call be carried out."""
     for fault in struck:
         match fault:
-            case Status(effect=True):
+            case StatusFault(effect=True):
                 reply = _error(fault)
-            case Body():
+            case BodyFault():
                 headers = {"content-type": fault.content_type}
-                reply = Reply(fault.status, fault.text.encode(), headers)
+                reply = SimulatedReply(fault.status, fault.text.encode(), headers)
             case Bomb():
-                reply = Reply(200, bomb(fault.megabytes), {"content-encoding": "gzip"})
+                reply = SimulatedReply(200, bomb(fault.megabytes), {"content-encoding": "gzip"})
             case Withhold() | Drop():
                 held = isinstance(fault, Withhold)
                 reply.ending = Ending.WITHHELD if held else Ending.DROPPED
@@ -275,7 +275,7 @@ def _spoiled(reply: Reply, struck: Sequence[Fault]) -> Reply:
                 reply.keep = _part(fault.keep, reply.body)
             case Overrun():
                 reply.declared = _part(fault.declared, reply.body)
-            case Stale(age=True):
+            case StaleFault(age=True):
                 reply.headers["age"] = str(int(fault.seconds))
     return reply
 

@@ -13,9 +13,9 @@ from random import Random
 from uuid import UUID
 
 from bridge.clock import SECOND, Micros
-from bridge.dev.api.answers import Problem, Refused, Row, encode, instant, not_found
+from bridge.dev.api.answers import ApiProblem, Refused, Row, encode, instant, not_found
 from bridge.dev.api.faults import Behaviour
-from bridge.dev.api.feed import Event, Feed
+from bridge.dev.api.feed import Feed, SimulatedEvent
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _STEERING = {
@@ -38,15 +38,15 @@ class Ids:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class SimulatedRun:
     """A run; `row` is what the API shows."""
 
     row: Row
     steps: dict[str, Row] = field(default_factory=dict)
     agents: dict[str, Row] = field(default_factory=dict)
     events: Feed = field(default_factory=Feed)
-    by_id: dict[str, Event] = field(default_factory=dict)
-    by_key: dict[str, Event] = field(default_factory=dict)
+    by_id: dict[str, SimulatedEvent] = field(default_factory=dict)
+    by_key: dict[str, SimulatedEvent] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -65,11 +65,11 @@ class Run:
 
 
 @dataclass(slots=True, eq=False)
-class Mission:
+class SimulatedMission:
     """A mission and its runs, oldest first."""
 
     row: Row
-    runs: list[Run] = field(default_factory=list)
+    runs: list[SimulatedRun] = field(default_factory=list)
 
     @property
     def mission_id(self) -> str:
@@ -83,10 +83,10 @@ class World:
     def __init__(self, organization_id: str, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.now: Micros = 0
-        self.missions: dict[str, Mission] = {}
-        self.runs: dict[str, Run] = {}
+        self.missions: dict[str, SimulatedMission] = {}
+        self.runs: dict[str, SimulatedRun] = {}
         self.feed = Feed()
-        self.history: list[Event] = []
+        self.history: list[SimulatedEvent] = []
         """Every event ever created, deleted ones too."""
         self._organization_id = organization_id
         self._due: list[tuple[Micros, int, Callable[[Micros], None]]] = []
@@ -109,14 +109,14 @@ class World:
 
     # Missions
 
-    def mission(self, mission_id: str) -> Mission:
+    def mission(self, mission_id: str) -> SimulatedMission:
         """The mission, or 404."""
         found = self.missions.get(mission_id)
         if found is None:
             raise not_found(f"Mission {mission_id}")
         return found
 
-    def create_mission(self, mission_id: str, fields: Row, at: Micros) -> Mission:
+    def create_mission(self, mission_id: str, fields: Row, at: Micros) -> SimulatedMission:
         """Add a mission; `fields` are those of the API's request."""
         row: Row = {
             "mission_id": mission_id,
@@ -129,15 +129,15 @@ class World:
             "created_at": instant(at),
             "updated_at": instant(at),
         }
-        self.missions[mission_id] = mission = Mission(row)
+        self.missions[mission_id] = mission = SimulatedMission(row)
         return mission
 
-    def update_mission(self, mission: Mission, fields: Row, at: Micros) -> None:
+    def update_mission(self, mission: SimulatedMission, fields: Row, at: Micros) -> None:
         """Set the given fields, keep the others."""
         mission.row.update(fields)
         mission.row["updated_at"] = instant(at)
 
-    def delete_mission(self, mission: Mission, at: Micros) -> None:
+    def delete_mission(self, mission: SimulatedMission, at: Micros) -> None:
         """Remove a mission with its runs and events; what stood behind them in lists moves up."""
         del self.missions[mission.mission_id]
         for run in mission.runs:
@@ -149,7 +149,7 @@ class World:
 
     # Runs
 
-    def run(self, mission_id: str, run_id: str) -> Run:
+    def run(self, mission_id: str, run_id: str) -> SimulatedRun:
         """The run of that mission, or 404."""
         self.mission(mission_id)
         found = self.runs.get(run_id)
@@ -157,7 +157,9 @@ class World:
             raise not_found(f"Run {run_id}")
         return found
 
-    def start_run(self, mission: Mission, run_id: str, fields: Row, at: Micros) -> Run:
+    def start_run(
+        self, mission: SimulatedMission, run_id: str, fields: Row, at: Micros
+    ) -> SimulatedRun:
         """Add a run, `pending`; started_at is the time of its creation."""
         row: Row = {
             "run_id": run_id,
@@ -173,11 +175,11 @@ class World:
             "metadata": fields.get("metadata"),
             "updated_at": instant(at),
         }
-        self.runs[run_id] = run = Run(row)
+        self.runs[run_id] = run = SimulatedRun(row)
         mission.runs.append(run)
         return run
 
-    def update_run(self, run: Run, fields: Row, at: Micros) -> None:
+    def update_run(self, run: SimulatedRun, fields: Row, at: Micros) -> None:
         """Set the given fields; updated_at stands still, as the live API's does."""
         status = fields.get("status")
         if status is not None and status != run.status and run.status in TERMINAL:
@@ -186,14 +188,14 @@ class World:
         if status is not None:
             self.set_status(run, status, at)
 
-    def steer(self, run: Run, verb: str, at: Micros) -> None:
+    def steer(self, run: SimulatedRun, verb: str, at: Micros) -> None:
         """`pause`, `resume` or `cancel`, where the status allows it."""
         target, allowed = _STEERING[verb]
         if run.status not in allowed:
             raise self._illegal(f"Cannot {verb} a run that is {run.status}")
         self.set_status(run, target, at)
 
-    def set_status(self, run: Run, status: str, at: Micros) -> None:
+    def set_status(self, run: SimulatedRun, status: str, at: Micros) -> None:
         """Change a status without asking; a run that ends gets finished_at."""
         run.row["status"] = status
         if status in TERMINAL and run.row["finished_at"] is None:
@@ -201,7 +203,7 @@ class World:
 
     # Plans and agents
 
-    def add_steps(self, run: Run, steps: list[Row], *, initial: bool) -> list[Row]:
+    def add_steps(self, run: SimulatedRun, steps: list[Row], *, initial: bool) -> list[Row]:
         """Create the plan or add to it; all steps or none."""
         ids = [step["step_id"] for step in steps]
         if initial and run.steps:
@@ -226,7 +228,7 @@ class World:
         run.steps.update((row["step_id"], row) for row in added)
         return added
 
-    def step(self, run: Run, step_id: str) -> Row:
+    def step(self, run: SimulatedRun, step_id: str) -> Row:
         """The plan step, or 404."""
         found = run.steps.get(step_id)
         if found is None:
@@ -242,7 +244,7 @@ class World:
         if status in _FINAL_STEPS:
             step["completed_at"] = instant(at)
 
-    def link_agent(self, run: Run, agent_id: str, at: Micros) -> Row:
+    def link_agent(self, run: SimulatedRun, agent_id: str, at: Micros) -> Row:
         """Link an agent; linking it again shows the first link."""
         row: Row = {
             "run_id": run.run_id,
@@ -251,19 +253,23 @@ class World:
         }
         return run.agents.setdefault(agent_id, row)
 
-    def unlink_agent(self, run: Run, agent_id: str) -> None:
+    def unlink_agent(self, run: SimulatedRun, agent_id: str) -> None:
         """Remove a link, or 404."""
         if run.agents.pop(agent_id, None) is None:
             raise not_found(f"Agent {agent_id} at run {run.run_id}")
 
     # Events
 
-    def log_event(self, run: Run, event_id: str, fields: Row, at: Micros) -> Event:
+    def log_event(
+        self, run: SimulatedRun, event_id: str, fields: Row, at: Micros
+    ) -> SimulatedEvent:
         """Add an event that happened at `at`."""
         row, placed = self.draft_event(run, event_id, fields, at)
         return self.show_event(run, row, placed, encode(row))
 
-    def draft_event(self, run: Run, event_id: str, fields: Row, at: Micros) -> tuple[Row, Micros]:
+    def draft_event(
+        self, run: SimulatedRun, event_id: str, fields: Row, at: Micros
+    ) -> tuple[Row, Micros]:
         """An event that is not in the lists yet, and its place in time."""
         placed = self._stamp(event_id, at)
         row: Row = {
@@ -279,9 +285,11 @@ class World:
         }
         return row, placed
 
-    def show_event(self, run: Run, row: Row, placed: Micros, body: bytes) -> Event:
+    def show_event(
+        self, run: SimulatedRun, row: Row, placed: Micros, body: bytes
+    ) -> SimulatedEvent:
         """Put an event into the lists; `body` is what they show, whatever the row says."""
-        event = Event(
+        event = SimulatedEvent(
             at=placed,
             number=len(self.history),
             event_id=row["event_id"],
@@ -314,4 +322,4 @@ class World:
         return at // grid * grid if grid > 1 else at
 
     def _illegal(self, detail: str) -> Refused:
-        return Refused(self.behaviour.illegal_status, Problem("10015", detail))
+        return Refused(self.behaviour.illegal_status, ApiProblem("10015", detail))

@@ -21,7 +21,7 @@ from bridge.clock import SECOND, Clock
 from bridge.dev.api.faults import Behaviour
 from bridge.dev.api.simulator import Simulator
 from bridge.dev.demo.commands import sending
-from bridge.dev.demo.proof import Verdict
+from bridge.dev.demo.proof import ProofVerdict
 from bridge.dev.demo.reader import reading
 from bridge.dev.demo.scene import Scene
 from bridge.dev.demo.script import EVENTS, RESULTS, Script
@@ -93,7 +93,7 @@ def _cancel_on_signals() -> None:
         loop.add_signal_handler(number, end)
 
 
-async def _play(scene: Scene, ways: Sequence[Way]) -> dict[str, Verdict]:
+async def _play(scene: Scene, ways: Sequence[Way]) -> dict[str, ProofVerdict]:
     clock = Clock()
     simulator = Simulator(clock=clock, events=PAST_EVENTS, rate=RATE, behaviour=LATE)
 

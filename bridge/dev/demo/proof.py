@@ -16,7 +16,7 @@ Figures = tuple[tuple[str, int], ...]
 """Names with their counts, in the order in which they are shown."""
 
 
-class Published(NamedTuple):
+class PublishedEvent(NamedTuple):
     """An event as it is on Kafka."""
 
     run_id: str
@@ -33,7 +33,7 @@ class Sent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProofVerdict:
     """Figures to show, and a sentence for each way in which they do not fit."""
 
     figures: Figures
@@ -48,7 +48,9 @@ class Verdict:
         return " | ".join(f"{name} {count:,}" for name, count in self.figures)
 
 
-def prove_events(ledger: Iterable[Mapping[str, Any]], records: Sequence[Published]) -> Verdict:
+def prove_events(
+    ledger: Iterable[Mapping[str, Any]], records: Sequence[PublishedEvent]
+) -> ProofVerdict:
     """Compare the events that the API holds with the records of the topic.
 
     `ledger` is part `events` of the simulator's ledger; `records` are in the order of each
@@ -64,7 +66,7 @@ def prove_events(ledger: Iterable[Mapping[str, Any]], records: Sequence[Publishe
     strange = [name for name in found if name not in rows]
     unread = [name for name in held if rows[name]["shown_at"] is None]
     disordered, mismarked = _order(rows, records)
-    return Verdict(
+    return ProofVerdict(
         (
             ("API showed", len(shown)),
             ("on Kafka", len(records)),
@@ -91,7 +93,7 @@ def prove_commands(
     sent: Sequence[Sent],
     results: Sequence[Mapping[str, Any]],
     effects: Sequence[Mapping[str, Any]],
-) -> Verdict:
+) -> ProofVerdict:
     """Compare the commands that were sent with their results and with what the API did.
 
     `results` are the records of the results topic, `effects` that part of the simulator's ledger.
@@ -106,7 +108,7 @@ def prove_commands(
     ]
     twice = [_name(one) for one, count in done.items() if count > 1]
     waiting = [_name(one) for one in sent if finals[one.command_id] == 0]
-    return Verdict(
+    return ProofVerdict(
         (
             ("sent", len(sent)),
             ("final results", finals.total()),
@@ -143,7 +145,7 @@ def prove_commands(
 
 
 def _order(
-    rows: Mapping[str, Mapping[str, Any]], records: Sequence[Published]
+    rows: Mapping[str, Mapping[str, Any]], records: Sequence[PublishedEvent]
 ) -> tuple[list[str], list[str]]:
     """Return what stands too late in its run without the mark, and what has it for no reason."""
     newest: dict[str, datetime] = {}

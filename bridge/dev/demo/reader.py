@@ -27,7 +27,7 @@ class Decoded(NamedTuple):
     value: dict[str, Any]
 
 
-class Reader:
+class DemoReader:
     """Reads topics from their beginning, all partitions."""
 
     def __init__(self, consumer: AIOKafkaConsumer, registry: httpx.AsyncClient) -> None:
@@ -67,7 +67,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(address: str, registry_url: str, *topics: str) -> AsyncIterator[Reader]:
+async def reading(address: str, registry_url: str, *topics: str) -> AsyncIterator[DemoReader]:
     """Open a reader of these topics, in no group."""
     consumer = AIOKafkaConsumer(
         *topics,
@@ -79,6 +79,6 @@ async def reading(address: str, registry_url: str, *topics: str) -> AsyncIterato
     async with httpx.AsyncClient(base_url=registry_url, trust_env=False) as registry:
         await consumer.start()
         try:
-            yield Reader(consumer, registry)
+            yield DemoReader(consumer, registry)
         finally:
             await consumer.stop()

@@ -94,7 +94,7 @@ class BridgeState:
 
 
 @dataclass(slots=True)
-class Run:
+class SteeredRun:
     """A run that commands steer: the name it has here, and the statuses that the API showed."""
 
     name: str
@@ -121,7 +121,7 @@ class Scene:
         self.orders: dict[str, Order] = {}
         self.steps: list[Order | str] = []
         """The commands, and what else was done to the bridge, in their order."""
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, SteeredRun] = {}
         self._began = now
         self._up_at: float | None = None
         self._per_second: Counter[int] = Counter()
@@ -181,7 +181,7 @@ class Scene:
         order.status, order.took = value["status"], now - order.sent_at
         order.error = (value["error"] or {}).get("message")
         if value["run_id"] and value["run_id"] not in self.runs:
-            self.runs[value["run_id"]] = Run(order.run)
+            self.runs[value["run_id"]] = SteeredRun(order.run)
         reason = f": {order.error}" if order.error else ""
         self.tell(f"result of {order.verb} (run {order.run}): {order.status}{reason}", now)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from bridge.clock import Clock
 from bridge.dev.demo import scene as scenes
 from bridge.dev.demo.commands import Sender
-from bridge.dev.demo.proof import Published, Sent, Verdict, prove_commands, prove_events
+from bridge.dev.demo.proof import ProofVerdict, PublishedEvent, Sent, prove_commands, prove_events
 from bridge.dev.demo.reader import reading
 from bridge.dev.demo.scene import Order, Scene
 from bridge.dev.demo.stage import PREFIX, BridgeProcess, DemoFailed, Stage
@@ -40,7 +40,7 @@ class Script:
         self._sent: list[Sent] = []
         self.bridge: BridgeProcess | None = None
 
-    async def play(self) -> dict[str, Verdict]:
+    async def play(self) -> dict[str, ProofVerdict]:
         """Play it to its end and return the proof, by what it is about.
 
         Raises DemoFailed when something does not happen.
@@ -117,12 +117,12 @@ class Script:
         self._scene.process("drained")
         self._tell("SIGTERM: the bridge drained and ended with exit status 0")
 
-    async def _prove(self) -> dict[str, Verdict]:
+    async def _prove(self) -> dict[str, ProofVerdict]:
         stage = self._stage
         async with reading(stage.kafka_address, stage.registry_url, EVENTS, RESULTS) as reader:
             records = await reader.to_end()
         events = [
-            Published(record.value["run_id"], record.value["event_id"], record.value["late"])
+            PublishedEvent(record.value["run_id"], record.value["event_id"], record.value["late"])
             for record in records
             if record.topic == EVENTS
         ]

@@ -27,7 +27,7 @@ from bridge.dev.api.simulator import Simulator
 from bridge.dev.servers.docker_kafka import docker_kafka
 from bridge.dev.servers.embedded_kafka import embedded_broker, evict_members
 from bridge.dev.servers.java_kafka import java_kafka
-from bridge.dev.servers.keeper import Kept
+from bridge.dev.servers.keeper import KeptServer
 from bridge.dev.servers.registry import RegistryServer
 from bridge.errors import DependencyAway, Never
 from bridge.kafka import topics
@@ -49,7 +49,7 @@ class Way(NamedTuple):
     """A way to get a Kafka; `evict` does what it should do when a session has timed out."""
 
     name: str
-    make: Callable[[], Kept]
+    make: Callable[[], KeptServer]
     evict: Callable[[str], Awaitable[None]] | None = None
     fetched: bool = False
     """Whether it comes from the network the first time."""
@@ -142,7 +142,7 @@ async def _kafka(
     raise DependencyAway("the demo needs a Kafka and can have none. " + "; ".join(reasons))
 
 
-async def _start(kept: Kept) -> None:
+async def _start(kept: KeptServer) -> None:
     starting = asyncio.ensure_future(asyncio.to_thread(kept.start))
     try:
         await asyncio.shield(starting)

@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from bridge.dev.demo.proof import Verdict
+from bridge.dev.demo.proof import ProofVerdict
 from bridge.dev.demo.scene import Order, Scene, Seen
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -68,7 +68,7 @@ def summary(scene: Scene, *, now: float, wall: float) -> str:
 
 
 def report(
-    scene: Scene, verdicts: Mapping[str, Verdict], *, plain: bool, program: str
+    scene: Scene, verdicts: Mapping[str, ProofVerdict], *, plain: bool, program: str
 ) -> RenderableType:
     """Return what stays on the screen: what happened (not when `plain`), the proof, what next.
 
@@ -200,7 +200,7 @@ def _runs(scene: Scene) -> list[Text]:
     ]
 
 
-def _figures(name: str, verdict: Verdict) -> Table:
+def _figures(name: str, verdict: ProofVerdict) -> Table:
     table = Table(
         title=name, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0)
     )

@@ -8,7 +8,7 @@ import subprocess
 import uuid
 
 from bridge.dev.servers.java_kafka import VERSION
-from bridge.dev.servers.keeper import Kept, Server, free_ports, keep
+from bridge.dev.servers.keeper import KeptServer, Server, free_ports, keep
 from bridge.errors import DependencyAway
 
 IMAGE = f"apache/kafka:{VERSION}"
@@ -17,12 +17,12 @@ _ENGINE_SECONDS = 10.0
 _START_SECONDS = 300.0  # the first time the image is fetched
 
 
-def docker_kafka() -> Kept:
+def docker_kafka() -> KeptServer:
     """Return Apache Kafka, not started; starting it raises DependencyAway without a Docker engine.
 
     Nothing of it stays but the image.
     """
-    return Kept(__file__)
+    return KeptServer(__file__)
 
 
 def _engine() -> str:

@@ -15,20 +15,20 @@ from pathlib import Path
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from bridge.config.models import KafkaSettings
-from bridge.dev.servers.keeper import Kept, Server, keep
+from bridge.dev.servers.keeper import KeptServer, Server, keep
 from bridge.errors import DependencyAway
 from bridge.kafka.client import KafkaClient, end_admin
 
 _START_SECONDS = 20.0
 
 
-def embedded_broker() -> Kept:
+def embedded_broker() -> KeptServer:
     """Return the embedded broker, not started; a `with` block around its life starts and ends it.
 
     It chooses its port and keeps its data in memory. Starting it raises DependencyAway where its
     wheel is not installed.
     """
-    return Kept(__file__)
+    return KeptServer(__file__)
 
 
 async def evict_members(address: str) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bridge.dev.servers.keeper import Kept, Server, free_ports, keep
+from bridge.dev.servers.keeper import KeptServer, Server, free_ports, keep
 from bridge.errors import DependencyAway
 
 VERSION = "4.4.0"
@@ -83,13 +83,13 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 """
 
 
-def java_kafka(brokers: int = 1, cache: Path = CACHE, *properties: str) -> Kept:
+def java_kafka(brokers: int = 1, cache: Path = CACHE, *properties: str) -> KeptServer:
     """Return Apache Kafka, not started; starting it raises DependencyAway with what is missing.
 
     `address` lists all brokers; topics get three copies, or as many as there are brokers.
     `properties` (name=value) go over those of the brokers.
     """
-    return Kept(__file__, str(brokers), str(cache), *properties)
+    return KeptServer(__file__, str(brokers), str(cache), *properties)
 
 
 def java_tool(name: str, needed_by: str) -> str:

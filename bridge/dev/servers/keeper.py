@@ -28,7 +28,7 @@ _STOP_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
 
 
-class Kept:
+class KeptServer:
     """A server and its keeper, from the owner's side: a context manager around its life.
 
     `script` is the file of a module that calls `keep` when it is run. `address` is where the server

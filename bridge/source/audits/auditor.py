@@ -26,7 +26,7 @@ from bridge.source.checkpoint.lateness import how_late, worst
 from bridge.source.checkpoint.position import Hole, Position
 from bridge.source.checkpoint.runs import RunSummary
 from bridge.source.reading import lists
-from bridge.source.reading.reader import Between, Reader
+from bridge.source.reading.reader import Between, ListReader
 from bridge.source.reading.windows import Found, Item
 from bridge.source.writing import certificate
 from bridge.source.writing.certificate import Finding, Proof
@@ -84,7 +84,7 @@ class Auditor:
         client: MissionsClient,
         clock: Clock,
         committer: Committer,
-        reader: Reader,
+        reader: ListReader,
         table: RunTable,
         published: Published,
         may_go_on: Callable[[], bool],

@@ -16,7 +16,7 @@ from bridge.source.audits import rules
 from bridge.source.checkpoint.runs import RunSummary
 from bridge.source.identity import short_run
 from bridge.source.reading import page_items
-from bridge.source.reading.reader import ApiList, Between, Reader
+from bridge.source.reading.reader import ApiList, Between, ListReader
 from bridge.source.reading.windows import BEGINNING, Found
 from bridge.source.writing.certificate import Proof
 from bridge.source.writing.mission_index import MissionIndex
@@ -50,7 +50,7 @@ class RunTable:
         self,
         client: MissionsClient,
         committer: Committer,
-        reader: Reader,
+        reader: ListReader,
         index: MissionIndex,
         interval: Micros,
         cap: Micros,

@@ -23,7 +23,7 @@ UNDATED: Final[Micros] = 2**62
 """Stands for the time of an event that shows none."""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class SegmentEntry(msgspec.Struct, frozen=True, gc=False):
     """One event: its digest, its timestamp (or UNDATED), the CRC-32 of its content (0: unknown)."""
 
     digest: bytes
@@ -50,20 +50,22 @@ class Segment:
     content: int
 
     @classmethod
-    def pack(cls, before: bytes, batch: int, events: list[Entry], settled: Micros) -> Segment:
+    def pack(
+        cls, before: bytes, batch: int, events: list[SegmentEntry], settled: Micros
+    ) -> Segment:
         """Make the segment `batch`, which follows the chain hash `before`."""
         packed = b"".join(ENTRY.pack(one.digest, one.at, one.checksum) for one in events)
         chain = cls.link(before, batch, packed, {})
         return cls(batch, packed, settled, before, chain, 2, {}, CONTENT)
 
-    def unpack(self) -> Iterator[Entry]:
+    def unpack(self) -> Iterator[SegmentEntry]:
         """Yield its events; a checksum that cannot be compared is not known."""
         if self.version == 1:
             for one, at in ENTRY_1.iter_unpack(self.entries):
-                yield Entry(one, at, 0)
+                yield SegmentEntry(one, at, 0)
             return
         for one, at, checksum in ENTRY.iter_unpack(self.entries):
-            yield Entry(one, at, checksum if self.content == CONTENT else 0)
+            yield SegmentEntry(one, at, checksum if self.content == CONTENT else 0)
 
     @property
     def is_sound(self) -> bool:

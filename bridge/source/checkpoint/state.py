@@ -15,7 +15,7 @@ import msgspec
 from bridge.clock import Micros
 from bridge.source.checkpoint.position import Configured, Position
 from bridge.source.checkpoint.runs import RunSummary, fold
-from bridge.source.checkpoint.segment import UNDATED, Entry, Segment
+from bridge.source.checkpoint.segment import UNDATED, Segment, SegmentEntry
 from bridge.source.identity import short_run
 from bridge.source.reading.windows import BEGINNING, Item
 
@@ -136,7 +136,8 @@ class Checkpoint:
             if one.at >= keep and (one.at != UNDATED or self.undated <= MOST_UNDATED)
         ]
         entries += [
-            Entry(one.digest, one.at if one.is_dated else UNDATED, one.checksum) for one in new
+            SegmentEntry(one.digest, one.at if one.is_dated else UNDATED, one.checksum)
+            for one in new
         ]
         position = replace(position, kept_from=keep if expired else kept_from)
         changed = dict(runs or {})
@@ -222,7 +223,7 @@ class Checkpoint:
         expired = [number for number, segment in self.segments.items() if segment.settled < keep]
         return expired[:EXPIRE_AT_ONCE]
 
-    def _segment(self, entries: list[Entry], latest: Micros) -> Segment | None:
+    def _segment(self, entries: list[SegmentEntry], latest: Micros) -> Segment | None:
         """Pack a segment that may expire when sweeps begin above `latest`, whatever it holds."""
         if not entries:
             return None

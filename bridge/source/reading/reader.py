@@ -37,7 +37,7 @@ OTHERWISE: Final = 5
 FOREVER: Final[Micros] = 2**62
 
 
-class Otherwise(ApiError):
+class ServedOtherwise(ApiError):
     """The list is served otherwise than this pass took for granted: begin anew, at once."""
 
     def __init__(self, what: str) -> None:
@@ -96,7 +96,7 @@ class Pass(Generic[T]):
         self._ask, self._window = None, window
 
 
-class Reader:
+class ListReader:
     """Reads one kind of list. `may_go_on` is asked after each request that succeeded."""
 
     def __init__(
@@ -191,7 +191,7 @@ class Reader:
         for _ in range(OTHERWISE):
             try:
                 return await self._whole(listing, found, stop, between)
-            except Otherwise as error:
+            except ServedOtherwise as error:
                 telemetry.list_served_otherwise(listing.what, str(error))
         return await self._whole(listing, found, stop, between)
 
@@ -267,7 +267,7 @@ class Reader:
 
     def _learn(self, size: int, how: str) -> NoReturn:
         self._limit = self.largest = size
-        raise Otherwise(f"the API answers with {how}")
+        raise ServedOtherwise(f"the API answers with {how}")
 
     def _forget(self, error: ApiRejected) -> None:
         """Go back to what was set where the API refuses a request made by what was learned."""
@@ -276,7 +276,7 @@ class Reader:
             self._limit = self.largest = self._asked
             self._fixed = self._sure = self.rising = False
             self._quick = 0
-            raise Otherwise(f"the API refuses what it took before ({error})") from error
+            raise ServedOtherwise(f"the API refuses what it took before ({error})") from error
 
     def _look_at_speed(self, page: Page[Any]) -> None:
         if page.took > self._slow:
@@ -319,4 +319,4 @@ class Reader:
     def _turn(self, *, rising: bool) -> None:
         self._turned += 1
         self.rising = rising
-        raise Otherwise(f"the list shows the {'oldest' if rising else 'newest'} event first")
+        raise ServedOtherwise(f"the list shows the {'oldest' if rising else 'newest'} event first")

@@ -19,7 +19,7 @@ from bridge.source.checkpoint.position import Configured
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.identity import short_run
 from bridge.source.reading import lists
-from bridge.source.reading.reader import ApiList, Reader
+from bridge.source.reading.reader import ApiList, ListReader
 from bridge.source.reading.server_clock import ServerClock
 from bridge.source.reading.windows import Found
 from bridge.source.takeover import READ_SECONDS, Desk
@@ -31,7 +31,7 @@ PATIENCE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SourceAccess:
     """What looking at one source takes, and writing in its place."""
 
     settings: Settings
@@ -59,9 +59,9 @@ class View:
         """Return the lateness window that is in use by a checkpoint."""
         return lateness.window(self.configured(checkpoint), checkpoint.position.worst_late)
 
-    def reader(self) -> Reader:
+    def reader(self) -> ListReader:
         """Return a reader of lists, which knows nothing of them yet."""
-        return Reader(
+        return ListReader(
             page_size=self.source.page_size,
             timeout=self.settings.api.timeout,
             clock=self.clock,

@@ -18,7 +18,7 @@ from bridge.kafka.producer import RECORD_BYTES
 from bridge.missions import jsontext
 from bridge.missions.models import Event
 from bridge.source.reading.windows import Item
-from bridge.source.tools.stored_event import Kept
+from bridge.source.tools.stored_event import StoredEvent
 from bridge.source.writing import convert
 
 CONTENT: Final = (
@@ -130,7 +130,7 @@ class Comparison:
         self._shown[item.digest] = _Shown(run_id, event_id, item.at, _checksum_of(item))
         self.counts.shown += 1
 
-    def find(self, kept: Kept | None) -> None:
+    def find(self, kept: StoredEvent | None) -> None:
         """Take what a record on Kafka holds; None: no event."""
         if kept is None:
             self.counts.unreadable += 1
@@ -166,10 +166,10 @@ class Comparison:
                 missing.append(Difference("missing", one.run_id, one.event_id, one.at))
         return [*missing, *self._differences]
 
-    def _is_older(self, kept: Kept) -> bool:
+    def _is_older(self, kept: StoredEvent) -> bool:
         return (kept.written if kept.at is None else kept.at) < self._low
 
-    def _match(self, kept: Kept, shown: _Shown | None) -> None:
+    def _match(self, kept: StoredEvent, shown: _Shown | None) -> None:
         """Compare a record with what the API shows and with the records before it."""
         if shown is None:
             if kept.digest not in self._not_shown:
@@ -186,7 +186,7 @@ class Comparison:
         if known and kept.fields is not None and checksum(kept.fields) != shown.checksum:
             self._differ("changed", kept)
 
-    def _differ(self, kind: Kind, kept: Kept) -> None:
+    def _differ(self, kind: Kind, kept: StoredEvent) -> None:
         record = kept.record
         place = (record.topic, record.partition, record.offset)
         self._differences.append(Difference(kind, kept.run_id, kept.event_id, kept.at, *place))

@@ -11,7 +11,7 @@ from bridge.source.checkpoint.position import Climb
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.reading.reader import ApiList
 from bridge.source.reading.windows import BEGINNING, Found, Item
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Sighting:
         return self.in_run or self.in_feed
 
 
-async def look(view: View, event_id: str, run_id: str | None) -> Sighting:
+async def look(view: SourceAccess, event_id: str, run_id: str | None) -> Sighting:
     """Look for an event in the API's lists; without its run, in all of the feed.
 
     Raises what the API client raises.
@@ -48,7 +48,7 @@ async def look(view: View, event_id: str, run_id: str | None) -> Sighting:
 
 
 async def _seek(
-    view: View, listing: ApiList, event_id: str, run_id: str | None, low: Micros
+    view: SourceAccess, listing: ApiList, event_id: str, run_id: str | None, low: Micros
 ) -> Item | None:
     """Read a list down to `low`, and return the event if it is there."""
     seen: list[Item] = []

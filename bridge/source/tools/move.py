@@ -12,7 +12,7 @@ from bridge.source.checkpoint.records import misfit, read_back, read_frontier
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.reading.windows import Ask
 from bridge.source.takeover import organization
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.tools.replacement import Replacement, Stored, read_stored
 
 
@@ -30,7 +30,7 @@ class Move:
     known: int | None
 
 
-async def survey(view: View) -> Move:
+async def survey(view: SourceAccess) -> Move:
     """Say what a move would do; nothing is written.
 
     Raises StateError where there is no checkpoint or it is another account's, what the API client
@@ -54,7 +54,7 @@ async def survey(view: View) -> Move:
     return Move(there, feed != view.desk.feed, len(items), known)
 
 
-async def move(view: View) -> None:
+async def move(view: SourceAccess) -> None:
     """Write in one transaction that the checkpoint is of the address that is set; the rest stays.
 
     Raises StateError also while a bridge works on the source; Fenced if one begins meanwhile:
@@ -89,7 +89,7 @@ async def move(view: View) -> None:
         await writer.close()
 
 
-async def _frontier(view: View, stored: Stored) -> Mapping[str, Any]:
+async def _frontier(view: SourceAccess, stored: Stored) -> Mapping[str, Any]:
     """Return the source's frontier record as it is."""
     name, desk = view.source.name, view.desk
     value = stored.get((desk.layout.checkpoint_partition, f"frontier/{name}"))
@@ -101,7 +101,7 @@ async def _frontier(view: View, stored: Stored) -> Mapping[str, Any]:
         raise Damaged(misfit(name, f"its frontier cannot be decoded ({error})")) from error
 
 
-async def _checked(view: View, frontier: Mapping[str, Any]) -> Checkpoint:
+async def _checked(view: SourceAccess, frontier: Mapping[str, Any]) -> Checkpoint:
     """Return what the frontier says, with the account; refuses where the API shows another one."""
     name = view.source.name
     feed = frontier["body"][1].get("feed", "")

@@ -15,11 +15,11 @@ from bridge.clock import Micros
 from bridge.source.checkpoint import lateness
 from bridge.source.checkpoint.position import Climb, Hole, Late, Position
 from bridge.source.checkpoint.runs import RunSummary
-from bridge.source.checkpoint.segment import UNDATED, Entry, Segment
+from bridge.source.checkpoint.segment import UNDATED, Segment, SegmentEntry
 from bridge.source.checkpoint.state import NO_CHAIN, Checkpoint
 from bridge.source.identity import short_run
 from bridge.source.reading.windows import BEGINNING, Item
-from bridge.source.tools.stored_event import Kept
+from bridge.source.tools.stored_event import StoredEvent
 
 SEGMENT_ENTRIES: Final = 8000
 """Events in one segment, as in the largest transaction that a source writes."""
@@ -40,7 +40,7 @@ class Certificates:
 
 
 @dataclass(slots=True)
-class Published:
+class RebuiltState:
     """What the topics say of a source: its events as digests, and its runs.
 
     Digests are held of events at or above `known_from`, runs count those at or above
@@ -50,14 +50,14 @@ class Published:
 
     known_from: Micros
     counted_from: Micros
-    entries: dict[bytes, Entry] = field(default_factory=dict)
+    entries: dict[bytes, SegmentEntry] = field(default_factory=dict)
     runs: dict[str, RunSummary] = field(default_factory=lambda: defaultdict(RunSummary))
     oldest: Micros | None = None
     count: int = 0
     late: int = 0
     reaches_back: dict[tuple[str, int], Micros] = field(default_factory=dict)
 
-    def take(self, kept: Kept) -> None:
+    def take(self, kept: StoredEvent) -> None:
         """Take an event of the source as its record, or its dead letter, has it."""
         if kept.digest in self.entries:
             return
@@ -65,14 +65,14 @@ class Published:
         at = kept.written if kept.at is None else kept.at
         if at >= self.known_from:
             expires = UNDATED if kept.at is None else at
-            self.entries[kept.digest] = Entry(kept.digest, expires, 0)
+            self.entries[kept.digest] = SegmentEntry(kept.digest, expires, 0)
         self.oldest = at if self.oldest is None else min(self.oldest, at)
         self.count += 1
         self.late += kept.fields is not None and kept.fields["late"]
         if kept.run_id:
             self._count(kept, at)
 
-    def _count(self, kept: Kept, at: Micros) -> None:
+    def _count(self, kept: StoredEvent, at: Micros) -> None:
         """Add an event to its run."""
         run, record = short_run(kept.run_id), kept.record
         before = self.runs[run]
@@ -123,7 +123,7 @@ def position(
 
 
 def rebuild(
-    state: Checkpoint, stands: Position, published: Published, *, keep: Micros, now: Micros
+    state: Checkpoint, stands: Position, published: RebuiltState, *, keep: Micros, now: Micros
 ) -> Checkpoint:
     """Return the state of a source that stands at `stands` and has published `published`.
 

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 
 from bridge.clock import Micros
 from bridge.source.reading.windows import BEGINNING, Found
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.tools.compare import Comparison, Counts, Difference
 from bridge.source.tools.stored_event import kept
 
@@ -27,7 +27,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunName:
     """A run by its names."""
 
     mission_id: str
@@ -35,7 +35,11 @@ class Run:
 
 
 async def reconcile(
-    view: View, topic: Sequence[TopicPartition], *, since: Micros | None, run: Run | None
+    view: SourceAccess,
+    topic: Sequence[TopicPartition],
+    *,
+    since: Micros | None,
+    run: RunName | None,
 ) -> Report:
     """Compare the API with `topic`: all events or those of one run, from a time on if one is given.
 

@@ -13,8 +13,8 @@ from bridge.kafka.consumer import log_bounds
 from bridge.source.checkpoint.records import whole
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.tools import rebuild
-from bridge.source.tools.access import View
-from bridge.source.tools.rebuild import Certificates, Published
+from bridge.source.tools.access import SourceAccess
+from bridge.source.tools.rebuild import Certificates, RebuiltState
 from bridge.source.tools.replacement import (
     Replacement,
     Stored,
@@ -37,10 +37,10 @@ class Repair:
     refused: str | None
     frontier: Checkpoint | None
     certificates: Certificates
-    published: Published
+    published: RebuiltState
 
 
-async def repair(view: View, *, dry: bool) -> Repair | None:
+async def repair(view: SourceAccess, *, dry: bool) -> Repair | None:
     """Rebuild the checkpoint of a source and, unless `dry`, write it in place of the one there.
 
     Returns None where there is nothing to repair: the checkpoint fits together, or nothing was
@@ -73,7 +73,7 @@ async def repair(view: View, *, dry: bool) -> Repair | None:
     return made
 
 
-async def _plan(view: View, refused: str | None, there: Stored) -> Repair | None:
+async def _plan(view: SourceAccess, refused: str | None, there: Stored) -> Repair | None:
     """Read the topics, and decide what takes the place of what is there."""
     name, feed = view.source.name, view.desk.feed
     layout = view.desk.layout
@@ -82,7 +82,7 @@ async def _plan(view: View, refused: str | None, there: Stored) -> Repair | None
     certificates = await _certificates(view)
     began = _began(view, certificates) if frontier is None else frontier.position.audit_floor
     stands = rebuild.position(certificates, frontier, began)
-    published = Published(
+    published = RebuiltState(
         known_from=stands.oldest_read(keep),
         counted_from=stands.counted_from,
     )
@@ -107,7 +107,7 @@ async def _plan(view: View, refused: str | None, there: Stored) -> Repair | None
     return Repair(state, refused, frontier, certificates, published)
 
 
-async def _certificates(view: View) -> Certificates:
+async def _certificates(view: SourceAccess) -> Certificates:
     topic, found = view.desk.layout.audit, Certificates()
     async with aclosing(view.records(topic, (0,))) as records:
         async for record in records:
@@ -120,7 +120,7 @@ async def _certificates(view: View) -> Certificates:
     return found
 
 
-def _began(view: View, certificates: Certificates) -> Micros | None:
+def _began(view: SourceAccess, certificates: Certificates) -> Micros | None:
     """Return the time below which the source publishes nothing, by its settings; None: all."""
     start = view.source.start
     if isinstance(start, int):
@@ -131,7 +131,9 @@ def _began(view: View, certificates: Certificates) -> Micros | None:
     return None if first is None else first + 1
 
 
-async def _read_events(view: View, published: Published, certificates: Certificates) -> None:
+async def _read_events(
+    view: SourceAccess, published: RebuiltState, certificates: Certificates
+) -> None:
     layout = view.desk.layout
     newest = certificates.newest
     latest = view.clock.now() if newest is None else newest["at"]

@@ -17,7 +17,7 @@ from bridge.source.checkpoint.records import Record as StateRecord
 from bridge.source.checkpoint.records import concerns, read_frontier, segment_record
 from bridge.source.checkpoint.segment import Segment
 from bridge.source.checkpoint.state import NO_CHAIN, Checkpoint
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 
 GUARD: Final = 0
 """Number of that segment; real ones are counted from 1."""
@@ -36,14 +36,14 @@ All are on one partition, unless partitions were added to the topic since they w
 class Replacement:
     """The place of a source's checkpoint, taken over; `stored` is what was there."""
 
-    def __init__(self, view: View, writer: Writer, stored: Stored) -> None:
+    def __init__(self, view: SourceAccess, writer: Writer, stored: Stored) -> None:
         self.stored = stored
         self._view = view
         self._writer = writer
         self._guard = segment_record(view.source.name, Segment.pack(NO_CHAIN, GUARD, [], 0))
 
     @classmethod
-    async def begin(cls, view: View, writer: Writer) -> Replacement:
+    async def begin(cls, view: SourceAccess, writer: Writer) -> Replacement:
         """Claim the source and read what is there; nothing else is changed yet.
 
         Raises KafkaAway, Fenced, TransactionLost.
@@ -95,7 +95,7 @@ class Replacement:
         return (Record(topic, partition, key.encode(), None) for partition, key in names)
 
 
-async def read_stored(view: View, claim: bytes | None = None) -> Stored:
+async def read_stored(view: SourceAccess, claim: bytes | None = None) -> Stored:
     """Return the source's own records; with a claim those of its partition up to that."""
     desk, found = view.desk, Stored()
     for number in range(desk.layout.checkpoint_partitions):
@@ -107,7 +107,7 @@ async def read_stored(view: View, claim: bytes | None = None) -> Stored:
     return found
 
 
-async def readable_frontier(view: View, stored: Stored) -> Checkpoint | None:
+async def readable_frontier(view: SourceAccess, stored: Stored) -> Checkpoint | None:
     """Return what a source's frontier record says; None if there is none, or it cannot be read.
 
     The one on the source's partition comes before any other. Raises StateError for a frontier of

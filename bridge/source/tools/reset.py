@@ -13,7 +13,7 @@ from bridge.source.checkpoint.position import Configured, Position
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.reading.reader import OTHERWISE
 from bridge.source.reading.windows import BEGINNING
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.tools.replacement import Replacement, Stored, last_batch, readable_frontier
 from bridge.source.writing.certificate import Proof
 from bridge.source.writing.transaction import Committer
@@ -22,7 +22,7 @@ Start = Literal["earliest", "latest"] | Micros
 """Where to begin: with everything, with what comes from now on, or at a time."""
 
 
-async def known(view: View) -> Checkpoint | None:
+async def known(view: SourceAccess) -> Checkpoint | None:
     """Return the checkpoint that a reset would do away with; None if it is refused."""
     try:
         return await view.desk.look()
@@ -56,7 +56,7 @@ def consequences(there: Checkpoint | None, start: Start) -> list[str]:
     return told
 
 
-async def reset(view: View, start: Start) -> Checkpoint:
+async def reset(view: SourceAccess, start: Start) -> Checkpoint:
     """Take the source over and let it begin at `start`; return its new checkpoint.
 
     What is there is refused until the last transaction: a reset that ends early is begun again.
@@ -75,7 +75,7 @@ async def reset(view: View, start: Start) -> Checkpoint:
     return state
 
 
-async def _settings(view: View, stored: Stored) -> Configured:
+async def _settings(view: SourceAccess, stored: Stored) -> Configured:
     """Return the settings of the bridge that works on the source, where its frontier tells them."""
     try:
         return view.configured(await readable_frontier(view, stored))
@@ -84,7 +84,7 @@ async def _settings(view: View, stored: Stored) -> Configured:
 
 
 async def _begin(
-    view: View, writer: Writer, start: Start, configured: Configured, batch: int
+    view: SourceAccess, writer: Writer, start: Start, configured: Configured, batch: int
 ) -> Checkpoint:
     """Write the records of a source that begins."""
     # Numbers of batches are never used again: headers of events and certificates name them.
@@ -113,7 +113,7 @@ async def _begin(
 
 
 async def _begin_at_latest(
-    view: View, writer: Writer, state: Checkpoint, configured: Configured
+    view: SourceAccess, writer: Writer, state: Checkpoint, configured: Configured
 ) -> Checkpoint:
     """Let the source's own poller decide where that is: its first turn does nothing else."""
 

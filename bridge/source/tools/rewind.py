@@ -15,9 +15,9 @@ from bridge.kafka.partition import murmur2
 from bridge.kafka.producer import RECORD_BYTES, Record, Writer
 from bridge.source.identity import short_run
 from bridge.source.reading import climb, rising, sweep, windows
-from bridge.source.reading.reader import FOREVER, OTHERWISE, Otherwise, Reader
+from bridge.source.reading.reader import FOREVER, OTHERWISE, ListReader, ServedOtherwise
 from bridge.source.reading.windows import BEGINNING, SLACK, Ask, Found, Item, Reading, Window
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.writing.headers import REPLAY
 
 AT_ONCE: Final = 4000
@@ -40,7 +40,7 @@ class Stretch:
     requests: int = 0
 
 
-async def locate(view: View, low: Micros) -> Stretch:
+async def locate(view: SourceAccess, low: Micros) -> Stretch:
     """Find the events at or above `low` by bisecting pages; nothing is written.
 
     Raises what the API client raises.
@@ -50,14 +50,14 @@ async def locate(view: View, low: Micros) -> Stretch:
         try:
             one = reader.begin(view.feed, _boundary(low, reader))
             found = await reader.drive(one)
-        except Otherwise:
+        except ServedOtherwise:
             continue
         if found is not None:
             return replace(found, requests=one.requests)
-    raise Otherwise(f"{view.feed.what} was served otherwise {OTHERWISE} times")
+    raise ServedOtherwise(f"{view.feed.what} was served otherwise {OTHERWISE} times")
 
 
-def _boundary(low: Micros, reader: Reader) -> Reading[Stretch]:
+def _boundary(low: Micros, reader: ListReader) -> Reading[Stretch]:
     if reader.rising:
         return _rising_boundary(low, reader.largest)
     return _falling_boundary(low, reader.largest)
@@ -117,7 +117,10 @@ class Replayed:
 
 
 async def replay(
-    view: View, low: Micros, topic: Sequence[TopicPartition], tell: Callable[[Replayed], None]
+    view: SourceAccess,
+    low: Micros,
+    topic: Sequence[TopicPartition],
+    tell: Callable[[Replayed], None],
 ) -> Replayed:
     """Write the events at or above `low` once more, oldest first, to all partitions of a topic.
 
@@ -163,7 +166,7 @@ class Marks:
         self.newest[short_run(item.run_id)] = max(self.before(item), item.at)
 
 
-async def _marks(view: View) -> Marks:
+async def _marks(view: SourceAccess) -> Marks:
     checkpoint = await view.desk.look()
     newest = {run: summary.newest for run, summary in checkpoint.runs.items()}
     kept_from = checkpoint.position.kept_from
@@ -174,7 +177,7 @@ async def _marks(view: View) -> Marks:
 class _Replay:
     """Collects events and writes them, each once, some thousands to a transaction."""
 
-    view: View
+    view: SourceAccess
     writer: Writer
     topic: Sequence[TopicPartition]
     marks: Marks

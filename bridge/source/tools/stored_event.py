@@ -16,7 +16,7 @@ from bridge.source.writing.headers import DIGEST, REPLAY, digest_of, headers_of,
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredEvent:
     """The event that a record holds, and who wrote it.
 
     `at` is None where a dead letter does not say when it happened, `source` where the record does
@@ -38,7 +38,7 @@ class Kept:
         return self.record.timestamp * 1000
 
 
-async def kept(codec: Codec, subject: str, record: Received) -> Kept | None:
+async def kept(codec: Codec, subject: str, record: Received) -> StoredEvent | None:
     """Return the event in a record of an events topic or its dead letters; None: there is none.
 
     `subject` is that of the events. Raises RegistryAway.
@@ -53,12 +53,12 @@ async def kept(codec: Codec, subject: str, record: Received) -> Kept | None:
         return None
     run_id, event_id = fields["run_id"], fields["event_id"]
     name = digest(run_id, event_id)
-    return Kept(record, name, run_id, event_id, fields["timestamp"], source, replay, fields)
+    return StoredEvent(record, name, run_id, event_id, fields["timestamp"], source, replay, fields)
 
 
 def _dead_letter(
     record: Received, name: bytes | None, source: str | None, *, replay: bool
-) -> Kept | None:
+) -> StoredEvent | None:
     """Return what a dead letter says of its event: little, where it had to be cut short."""
     if name is None:
         return None
@@ -68,7 +68,7 @@ def _dead_letter(
         row = None
     shown = row if isinstance(row, dict) else {}
     event_id, time = (shown.get(field) for field in ("event_id", "timestamp"))
-    return Kept(
+    return StoredEvent(
         record,
         name,
         (record.key or b"").decode(errors="replace"),

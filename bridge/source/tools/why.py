@@ -14,20 +14,20 @@ from bridge.kafka.partition import murmur2
 from bridge.kafka.topic_reader import find_topic
 from bridge.missions import jsontext
 from bridge.source.identity import digest
-from bridge.source.tools.access import View
-from bridge.source.tools.stored_event import Kept, kept
+from bridge.source.tools.access import SourceAccess
+from bridge.source.tools.stored_event import StoredEvent, kept
 from bridge.source.writing.headers import DIGEST, REASON, REPLAY, headers_of, origin_in
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EventPlace:
     """A record of an event, or its dead letter, and what its headers say.
 
     `origin` says how the event was found (empty: it does not), `failed` why it could not be
     converted, `replay` which replay wrote it.
     """
 
-    kept: Kept
+    kept: StoredEvent
     origin: Mapping[str, str]
     failed: str | None
     replay: str | None
@@ -38,9 +38,9 @@ class Place:
         return None if self.kept.fields is None else self.kept.fields["late"]
 
 
-async def places(view: View, event_id: str, run_id: str | None) -> list[Place]:
+async def places(view: SourceAccess, event_id: str, run_id: str | None) -> list[EventPlace]:
     """Return all records of an event, of one run or of any. Raises KafkaAway, RegistryAway."""
-    layout, found = view.desk.layout, list[Place]()
+    layout, found = view.desk.layout, list[EventPlace]()
     numbers: Sequence[int] = range(layout.event_partitions)
     if run_id is not None:
         numbers = [murmur2(run_id.encode(), layout.event_partitions)]
@@ -53,7 +53,9 @@ async def places(view: View, event_id: str, run_id: str | None) -> list[Place]:
     return found
 
 
-async def _place(view: View, record: Received, event_id: str, run_id: str | None) -> Place | None:
+async def _place(
+    view: SourceAccess, record: Received, event_id: str, run_id: str | None
+) -> EventPlace | None:
     """Return what a record says of an event; None: it is another's."""
     headers = headers_of(record)
     key = (record.key or b"").decode(errors="replace")
@@ -63,7 +65,7 @@ async def _place(view: View, record: Received, event_id: str, run_id: str | None
     if one is None:
         return None
     failed = headers.get(REASON) if DIGEST in headers else None
-    return Place(one, origin_in(headers), failed, headers.get(REPLAY))
+    return EventPlace(one, origin_in(headers), failed, headers.get(REPLAY))
 
 
 def _names(headers: Mapping[str, str], run_id: str, event_id: str) -> bool:
@@ -73,7 +75,9 @@ def _names(headers: Mapping[str, str], run_id: str, event_id: str) -> bool:
     return headers.get("ce_id") == f"{run_id}/{event_id}"
 
 
-async def certificates(view: View, found: Sequence[Place]) -> dict[tuple[str, str], Any]:
+async def certificates(
+    view: SourceAccess, found: Sequence[EventPlace]
+) -> dict[tuple[str, str], Any]:
     """Return the audit records of the transactions that brought events, by batch and sweep.
 
     What retention has deleted is not there. Raises KafkaAway, RegistryAway.
@@ -102,7 +106,7 @@ class Behind:
     started: Mapping[str, Any] | None = None
 
 
-async def commands_behind(view: View, place: Place) -> Behind:
+async def commands_behind(view: SourceAccess, place: EventPlace) -> Behind:
     """Return what commands have to do with an event. Raises KafkaAway, RegistryAway."""
     fields, behind = place.kept.fields, Behind()
     ids = [] if fields is None else list(_command_ids(fields))

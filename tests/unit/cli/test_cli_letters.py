@@ -12,7 +12,7 @@ from bridge.avro.headers import dead_letter
 from bridge.cli.letters import (
     REPLAYS,
     Letter,
-    Place,
+    LetterPlace,
     Wanted,
     as_line,
     as_object,
@@ -183,12 +183,12 @@ def test_letters_of_events_have_no_origin_and_are_known_as_stubs() -> None:
         (Wanted(since=MILLIS * 1000 + 1), False),
         (Wanted(key=KEY.decode()), True),
         (Wanted(key="other"), False),
-        (Wanted(origin=Place(None, 3, None)), True),
-        (Wanted(origin=Place(None, 3, 120)), True),
-        (Wanted(origin=Place(COMMANDS, 3, 120)), True),
-        (Wanted(origin=Place(COMMANDS, 3, 121)), False),
-        (Wanted(origin=Place(None, 4, None)), False),
-        (Wanted(origin=Place("other", 3, None)), False),
+        (Wanted(origin=LetterPlace(None, 3, None)), True),
+        (Wanted(origin=LetterPlace(None, 3, 120)), True),
+        (Wanted(origin=LetterPlace(COMMANDS, 3, 120)), True),
+        (Wanted(origin=LetterPlace(COMMANDS, 3, 121)), False),
+        (Wanted(origin=LetterPlace(None, 4, None)), False),
+        (Wanted(origin=LetterPlace("other", 3, None)), False),
         (Wanted(frozenset({"unknown_schema"}), key="other"), False),
     ],
 )
@@ -198,10 +198,10 @@ def test_a_letter_is_meant_if_it_fits_all_that_is_said(wanted: Wanted, *, fits: 
 
 @pytest.mark.parametrize("text", ["3", "3:120", "missions.commands-3:120", "a-1-3"])
 def test_places_are_read_as_they_are_written(text: str) -> None:
-    assert str(Place.parse("--origin", text)) == text
+    assert str(LetterPlace.parse("--origin", text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "x", "3:", ":3", "-3", "3:x", "1:2:3"])
 def test_a_place_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
-        Place.parse("--origin", text)
+        LetterPlace.parse("--origin", text)

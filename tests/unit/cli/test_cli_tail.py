@@ -11,7 +11,7 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from fastavro import schemaless_writer
 
-from bridge.avro.any_schema import Decoder
+from bridge.avro.any_schema import SchemaDecoder
 from bridge.avro.registry import Registry
 from bridge.avro.schema import load_schemas
 from bridge.cli.commands_json import to_record
@@ -67,7 +67,7 @@ async def test_any_value_is_decoded_with_the_schema_that_wrote_it() -> None:
     out.seek(5)
     schemaless_writer(out, schema.parsed, command)
     theirs = '{"type":"record","name":"Theirs","fields":[{"name":"n","type":"long"}]}'
-    decoder = Decoder(registry({1: schema.text, 2: theirs}))
+    decoder = SchemaDecoder(registry({1: schema.text, 2: theirs}))
     assert await decoder.decode(b"\0\0\0\0\2\x0e") == {"n": 7}
     decoded = await decoder.decode(out.getvalue())
     assert decoded == {**command, "body": command["body"][1]}
@@ -81,7 +81,7 @@ async def test_any_value_is_decoded_with_the_schema_that_wrote_it() -> None:
 async def test_bytes_that_are_no_record_are_not_decoded(data: bytes) -> None:
     theirs = '{"type":"record","name":"Theirs","fields":[{"name":"n","type":"long"}]}'
     with pytest.raises(InvalidRecord):
-        await Decoder(registry({2: theirs})).decode(data)
+        await SchemaDecoder(registry({2: theirs})).decode(data)
 
 
 async def test_a_schema_that_is_dangerous_to_decode_with_is_refused() -> None:
@@ -89,7 +89,7 @@ async def test_a_schema_that_is_dangerous_to_decode_with_is_refused() -> None:
         '{"type":"record","name":"R","fields":[{"name":"r","type":["null","R"],"default":null}]}'
     )
     with pytest.raises(InvalidRecord, match="recursive"):
-        await Decoder(registry({2: recursive})).decode(b"\0\0\0\0\2\0")
+        await SchemaDecoder(registry({2: recursive})).decode(b"\0\0\0\0\2\0")
 
 
 def test_a_record_is_one_line_with_its_telling_fields_first() -> None:

@@ -28,7 +28,7 @@ from bridge.commands import engine
 from bridge.kafka.producer import Record
 from bridge.missions.client import MissionsClient
 from bridge.missions.faults import refused, translated
-from bridge.missions.wire import Reply
+from bridge.missions.wire import RawAnswer
 
 ATTEMPTS = 3
 SETTLE = 2.0
@@ -259,7 +259,7 @@ class DirectWire:
         params: Mapping[str, str | int] | None = None,
         body: str | None = None,
         check: Callable[[], None] | None = None,
-    ) -> Reply:
+    ) -> RawAnswer:
         if check is not None:
             check()
         url = Url(f"/v2/ai/missions{path}", params or {})
@@ -270,7 +270,9 @@ class DirectWire:
             raise translated(operation, error) from error
         if answer.is_success:
             now = self._clock.monotonic()
-            return Reply(operation, answer.status_code, answer.headers, answer.content, now, 0.0)
+            return RawAnswer(
+                operation, answer.status_code, answer.headers, answer.content, now, 0.0
+            )
         raise refused(operation, answer.status_code, answer.headers, answer.text, None)
 
 

@@ -17,13 +17,13 @@ from commands_bench import Make
 from bridge.commands.requests.effects import Effect, Nothing
 from bridge.commands.requests.resolution import Wait, Watch
 from bridge.config.types import VERBS
-from bridge.dev.api.world import Run
+from bridge.dev.api.world import SimulatedRun
 
 LATE = 30.0
 """Seconds; the settle time is 35."""
 
 
-def run_of(api: WholeApi) -> Run:
+def run_of(api: WholeApi) -> SimulatedRun:
     return api.simulator.world.run(api.mission, api.run)
 
 

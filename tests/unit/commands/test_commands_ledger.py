@@ -19,7 +19,7 @@ from bridge.commands import state_record
 from bridge.commands.ledger import ledger
 from bridge.commands.ledger.ledger import HORIZON, Ledger
 from bridge.commands.ledger.packing import pack, unpack
-from bridge.commands.ledger.position import Position
+from bridge.commands.ledger.position import InputPosition
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.errors import InvalidRecord
 
@@ -103,7 +103,7 @@ def test_unfinished_commands_come_in_the_order_of_the_topic() -> None:
 
 def test_position_and_claims_come_back() -> None:
     book = Ledger()
-    position = Position(4, [(6, 7), (10, 10)])
+    position = InputPosition(4, [(6, 7), (10, 10)])
     book.fold("pos/3", through_avro(ledger.position_state(position, 6, "me", 1)), partition=3)
     book.fold("claim/3/abc", through_avro(ledger.claim_state("abc", 1)), partition=3)
     assert book.position is not None
@@ -127,7 +127,7 @@ OFFSETS = st.integers(min_value=0, max_value=40)
 def test_a_position_is_the_set_of_what_was_completed(
     low: int, spans: list[tuple[int, int]]
 ) -> None:
-    position = Position(low)
+    position = InputPosition(low)
     expected = set(range(low))
     for first, last in spans:
         position.complete(first, last)
@@ -144,7 +144,7 @@ def test_a_position_is_the_set_of_what_was_completed(
 def test_merging_and_looking_ahead_are_unions(
     one: list[int], other: list[int], ahead: list[int]
 ) -> None:
-    left, right = Position(3), Position(5)
+    left, right = InputPosition(3), InputPosition(5)
     for offset in one:
         left.complete(offset)
     for offset in other:
@@ -160,7 +160,7 @@ def test_merging_and_looking_ahead_are_unions(
 
 
 def test_offsets_that_kafka_never_shows_do_not_hold_the_mark_back() -> None:
-    position = Position(10)
+    position = InputPosition(10)
     assert position.take(10)
     assert position.take(12)
     assert not position.take(12)
@@ -171,7 +171,7 @@ def test_offsets_that_kafka_never_shows_do_not_hold_the_mark_back() -> None:
 
 
 def test_an_offset_held_by_the_ledger_is_not_passed_when_its_record_is_gone() -> None:
-    position = Position(10)
+    position = InputPosition(10)
     position.hold(11)
     assert position.take(20)
     assert position.low == 11
@@ -182,7 +182,7 @@ def test_an_offset_held_by_the_ledger_is_not_passed_when_its_record_is_gone() ->
 
 
 def test_an_offset_held_by_the_ledger_is_not_worked_on_twice() -> None:
-    position = Position(10)
+    position = InputPosition(10)
     position.hold(11)
     assert [position.take(offset) for offset in (10, 11, 12)] == [True, False, True]
 

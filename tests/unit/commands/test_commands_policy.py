@@ -20,7 +20,7 @@ from bridge.commands.model import (
     Verb,
     first_sight,
 )
-from bridge.commands.policy import Answer, Fuse, Proceed, Repeat, Rules
+from bridge.commands.policy import Fuse, Proceed, Refuse, Rules, TellAgain
 from bridge.config.types import VERBS
 from bridge.kafka.partition import crc32, murmur2
 
@@ -42,7 +42,7 @@ def decide(
 
 
 def code(decision: policy.Decision) -> str:
-    assert isinstance(decision, Answer)
+    assert isinstance(decision, Refuse)
     assert decision.outcome.problem is not None
     return decision.outcome.problem.code
 
@@ -72,7 +72,7 @@ def test_a_producer_is_told_which_partitioner_to_set(partitioner: Any, said: str
     right = partitioner(KEY, 6)
     rules = replace(RULES, partitioner=partitioner)
     answer = decide(received=replace(HERE, partition=(right + 1) % 6), rules=rules)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Refuse)
     assert answer.outcome.problem is not None
     told = answer.outcome.problem.message
     assert f"partition {right}, not {(right + 1) % 6}, of 6" in told
@@ -96,7 +96,7 @@ def test_the_ledger_comes_before_what_is_allowed() -> None:
 def test_a_refusal_of_a_known_id_is_not_final() -> None:
     known = earlier(Kind.DONE, offset=1, outcome=DONE)
     astray = decide(received=replace(HERE, key=b"else"), known=known)
-    assert isinstance(astray, Answer)
+    assert isinstance(astray, Refuse)
     assert not astray.final
     assert not astray.remember
 
@@ -105,7 +105,7 @@ def test_a_command_that_was_begun_and_is_refused_now_is_remembered_as_done() -> 
     """Rules may change while it waits; without a record it would be taken up at each start."""
     known = earlier(Kind.WITHDRAWN, offset=HERE.offset)
     refused = decide(known=known, rules=replace(RULES, partitioner=crc32))
-    assert isinstance(refused, Answer)
+    assert isinstance(refused, Refuse)
     assert refused.final
     assert refused.remember
 
@@ -116,7 +116,7 @@ def test_the_same_record_again() -> None:
     done = earlier(Kind.DONE, offset=HERE.offset, outcome=DONE)
     assert decide(known=withdrawn) == Proceed(withdrawn)
     assert decide(known=intent) == Proceed(intent)
-    assert decide(known=done) == Repeat(done)
+    assert decide(known=done) == TellAgain(done)
 
 
 def test_an_announced_command_is_looked_for_whatever_the_rules_say_now() -> None:
@@ -130,9 +130,9 @@ def test_the_same_id_at_another_offset() -> None:
     other = replace(COMMAND, body={"input": '{"a":1}', "metadata": None})
     reused = decide(other, known=earlier(Kind.DONE, offset=1, outcome=DONE))
     assert (code(done), code(under_way), code(reused)) == ("duplicate", "duplicate", "id_reused")
-    assert isinstance(done, Answer)
+    assert isinstance(done, Refuse)
     assert (done.outcome.response, done.outcome.run_id, done.final) == ("{}", RUN, False)
-    assert isinstance(under_way, Answer)
+    assert isinstance(under_way, Refuse)
     assert under_way.outcome.response is None
 
 

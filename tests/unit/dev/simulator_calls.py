@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bridge.clock import SECOND, Clock, Micros
-from bridge.dev.api.answers import Reply
+from bridge.dev.api.answers import SimulatedReply
 from bridge.dev.api.faults import Behaviour
 from bridge.dev.api.simulator import Simulator
 
@@ -55,7 +55,7 @@ class Calls:
             behaviour=Behaviour(**behaviour),
         )
 
-    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Reply:
+    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> SimulatedReply:
         """The raw answer; `size` and `page` stand for page[size] and page[number]."""
         names = {"size": "page[size]", "page": "page[number]"}
         text = urlencode({names.get(name, name): value for name, value in query.items()})
@@ -97,12 +97,12 @@ class Calls:
         return f"{mission}/runs/{self.send('POST', f'{mission}/runs')['run_id']}"
 
     @staticmethod
-    def _ok(reply: Reply) -> Any:
+    def _ok(reply: SimulatedReply) -> Any:
         assert reply.status < 300, reply.body
         return json.loads(reply.body) if reply.body else None
 
 
-def problem(reply: Reply) -> tuple[int, str, str | None]:
+def problem(reply: SimulatedReply) -> tuple[int, str, str | None]:
     """(status, code, pointer or parameter) of the first error in Telnyx form."""
     error = json.loads(reply.body)["errors"][0]
     source = error.get("source", {})

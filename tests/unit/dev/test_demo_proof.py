@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.dev.demo.proof import Published, Sent, Verdict, prove_commands, prove_events
+from bridge.dev.demo.proof import ProofVerdict, PublishedEvent, Sent, prove_commands, prove_events
 
 RUN, OTHER = "run-1", "run-2"
 SENT = [
@@ -38,15 +38,15 @@ def row(
     }
 
 
-def record(number: int, run: str = RUN, *, late: bool = False) -> Published:
-    return Published(run, f"e{number}", late)
+def record(number: int, run: str = RUN, *, late: bool = False) -> PublishedEvent:
+    return PublishedEvent(run, f"e{number}", late)
 
 
 LEDGER = [row(1), row(2), row(3), row(1, OTHER), row(2, OTHER)]
 RECORDS = [record(1), record(1, OTHER), record(2), record(2, OTHER), record(3)]
 
 
-def figure(verdict: Verdict, name: str) -> int:
+def figure(verdict: ProofVerdict, name: str) -> int:
     return dict(verdict.figures)[name]
 
 

@@ -9,14 +9,14 @@ import pytest
 
 from bridge.clock import Clock
 from bridge.dev.demo import demo
-from bridge.dev.demo.proof import Verdict
+from bridge.dev.demo.proof import ProofVerdict
 from bridge.dev.demo.stage import DemoFailed
 
-Play = Callable[..., Awaitable[dict[str, Verdict]]]
+Play = Callable[..., Awaitable[dict[str, ProofVerdict]]]
 
 
-def ends_with(verdict: Verdict) -> Play:
-    async def play(*_: object) -> dict[str, Verdict]:
+def ends_with(verdict: ProofVerdict) -> Play:
+    async def play(*_: object) -> dict[str, ProofVerdict]:
         await Clock().sleep(0)
         return {"events": verdict}
 
@@ -24,14 +24,16 @@ def ends_with(verdict: Verdict) -> Play:
 
 
 async def test_a_proof_that_holds_is_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_play", ends_with(Verdict((("missing", 0),), ())))
+    monkeypatch.setattr(demo, "_play", ends_with(ProofVerdict((("missing", 0),), ())))
     assert await demo._run(15, ()) == 0
 
 
 async def test_a_proof_that_fails_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_play", ends_with(Verdict((("missing", 1),), ("1 missing: r/e",))))
+    monkeypatch.setattr(
+        demo, "_play", ends_with(ProofVerdict((("missing", 1),), ("1 missing: r/e",)))
+    )
     assert await demo._run(15, ()) == 1
     assert "1 missing: r/e" in capsys.readouterr().out
 
@@ -39,7 +41,7 @@ async def test_a_proof_that_fails_is_a_failure(
 async def test_what_goes_wrong_on_the_stage_comes_out_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def play(*_: object) -> dict[str, Verdict]:
+    async def play(*_: object) -> dict[str, ProofVerdict]:
         raise DemoFailed("the bridge ended by itself")
 
     monkeypatch.setattr(demo, "_play", play)
@@ -52,7 +54,7 @@ async def test_a_signal_lets_it_clean_up_and_further_ones_do_not_disturb(
 ) -> None:
     clean: list[bool] = []
 
-    async def play(*_: object) -> dict[str, Verdict]:
+    async def play(*_: object) -> dict[str, ProofVerdict]:
         os.kill(os.getpid(), signal.SIGINT)
         try:
             await asyncio.Event().wait()

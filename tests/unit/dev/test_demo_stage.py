@@ -12,7 +12,7 @@ from bridge.config.models import KafkaSettings
 from bridge.dev.api.simulator import Simulator
 from bridge.dev.demo.stage import BridgeProcess, DemoFailed, Stage, Way, stage
 from bridge.dev.servers.docker_kafka import IMAGE, docker_kafka
-from bridge.dev.servers.keeper import Kept
+from bridge.dev.servers.keeper import KeptServer
 from bridge.errors import DependencyAway
 from bridge.kafka.client import KafkaClient
 
@@ -38,7 +38,7 @@ keep(start)
 """
 
 
-class Missing(Kept):
+class Missing(KeptServer):
     """A server that cannot be had."""
 
     def __init__(self, reason: str) -> None:
@@ -79,7 +79,7 @@ async def test_without_any_kafka_it_says_what_each_way_lacks(tmp_path: Path) -> 
 async def test_an_interrupt_while_kafka_starts_leaves_nothing(tmp_path: Path) -> None:
     script, noted = tmp_path / "slow.py", tmp_path / "noted"
     script.write_text(SLOW)
-    ways = [Way("slow", lambda: Kept(str(script), str(noted)))]
+    ways = [Way("slow", lambda: KeptServer(str(script), str(noted)))]
 
     async def play() -> None:
         async with stage(tmp_path, Simulator(clock=Clock()), ways, lambda _: None):

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 from bridge.clock import utc
 from bridge.dev.demo import scene as scenes
-from bridge.dev.demo.proof import Verdict
+from bridge.dev.demo.proof import ProofVerdict
 from bridge.dev.demo.scene import Scene
 from bridge.dev.demo.view import frame, report, summary
 
@@ -141,8 +141,8 @@ def test_a_result_that_is_not_final_or_not_ours_changes_nothing() -> None:
     assert scene.orders["c2"].status is None
 
 
-GOOD = Verdict((("API showed", 5731), ("on Kafka", 5731), ("missing", 0)), ())
-BAD = Verdict((("API showed", 5731), ("missing", 1)), ("1 events missing on Kafka: r/e",))
+GOOD = ProofVerdict((("API showed", 5731), ("on Kafka", 5731), ("missing", 0)), ())
+BAD = ProofVerdict((("API showed", 5731), ("missing", 1)), ("1 events missing on Kafka: r/e",))
 
 
 @pytest.mark.parametrize("plain", [True, False])

@@ -1,10 +1,10 @@
 import pytest
 
-from bridge.kafka.topics import Change, Found, decide, problems, topic_specs
+from bridge.kafka.topics import ExistingTopic, TopicChange, decide, problems, topic_specs
 
 SPECS = topic_specs("missions")
 GOOD = {
-    spec.name: Found(
+    spec.name: ExistingTopic(
         spec.partitions, {"cleanup.policy": spec.cleanup, "max.message.bytes": "1048588"}
     )
     for spec in SPECS.values()
@@ -12,10 +12,10 @@ GOOD = {
 STATE, COMMANDS = "missions.command-state", "missions.commands"
 
 
-def changed(topic: str, partitions: int | None = None, **settings: str) -> dict[str, Found]:
+def changed(topic: str, partitions: int | None = None, **settings: str) -> dict[str, ExistingTopic]:
     before = GOOD[topic]
     renamed = {name.replace("_", "."): value for name, value in settings.items()}
-    after = Found(partitions or before.partitions, {**(before.settings or {}), **renamed})
+    after = ExistingTopic(partitions or before.partitions, {**(before.settings or {}), **renamed})
     return {**GOOD, topic: after}
 
 
@@ -61,11 +61,11 @@ def test_partition_counts_are_the_users_but_the_ledger_follows_the_commands() ->
     assert problems(SPECS, found) == []
 
     found = changed(COMMANDS, 12)
-    assert decide(SPECS, found, -1) == [Change("grow", STATE, 12)]
+    assert decide(SPECS, found, -1) == [TopicChange("grow", STATE, 12)]
     (problem,) = problems(SPECS, found)
     assert f"{STATE} has 6 partitions and must have 12, as many as {COMMANDS}" in problem
     assert "`mission-bridge topics apply`" in problem
-    assert decide(SPECS, {COMMANDS: Found(12)}, -1)[-2].partitions == 12  # created to fit
+    assert decide(SPECS, {COMMANDS: ExistingTopic(12)}, -1)[-2].partitions == 12  # created to fit
 
 
 def test_a_ledger_with_too_many_partitions_cannot_be_mended_by_us() -> None:
@@ -94,13 +94,13 @@ def test_a_wrong_cleanup_policy_is_refused_and_mended(topic: str, policy: str) -
 
 def test_mending_keeps_what_somebody_set_for_the_topic() -> None:
     mine = {"retention.ms": "1"}
-    found = {**GOOD, STATE: Found(6, {"cleanup.policy": "delete", **mine}, mine)}
+    found = {**GOOD, STATE: ExistingTopic(6, {"cleanup.policy": "delete", **mine}, mine)}
     (change,) = decide(SPECS, found, -1)
     assert change.settings == {"retention.ms": "1", "cleanup.policy": "compact"}
 
 
 def test_settings_that_may_not_be_read_are_not_judged() -> None:
-    found = {name: Found(topic.partitions, None) for name, topic in GOOD.items()}
+    found = {name: ExistingTopic(topic.partitions, None) for name, topic in GOOD.items()}
     assert problems(SPECS, found) == []
     assert decide(SPECS, found, -1) == []
 
@@ -112,6 +112,6 @@ def test_a_part_of_the_topics_can_be_looked_at_alone() -> None:
 
 
 def test_changes_read_as_sentences() -> None:
-    assert str(Change("grow", "t", 12)) == "grow t to 12 partitions"
-    assert str(Change("configure", "t", settings={"a": "1"})) == "configure t: a=1"
-    assert str(Change("create", "t", 6, settings={"a": "1"})) == "create t: 6 partitions, a=1"
+    assert str(TopicChange("grow", "t", 12)) == "grow t to 12 partitions"
+    assert str(TopicChange("configure", "t", settings={"a": "1"})) == "configure t: a=1"
+    assert str(TopicChange("create", "t", 6, settings={"a": "1"})) == "create t: 6 partitions, a=1"

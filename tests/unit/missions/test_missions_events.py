@@ -18,7 +18,7 @@ from bridge.errors import ApiError
 from bridge.missions import answers, jsontext, slices
 from bridge.missions.events import MOST_NAMES, EventReader, event_of
 from bridge.missions.models import Event, Malformed
-from bridge.missions.wire import Reply
+from bridge.missions.wire import RawAnswer
 
 META = '{"page_number":1,"page_size":1000,"total_pages":1,"total_results":1}'
 BASE = json.dumps(event(1) | {"payload": None})[1:-1]
@@ -34,7 +34,7 @@ def exactly(body: bytes) -> list[Event | Malformed]:
 
 
 def read(body: bytes, reader: EventReader | None = None) -> list[Event | Malformed]:
-    reply = Reply("list_events", 200, {}, body, 0.0, 0.0)
+    reply = RawAnswer("list_events", 200, {}, body, 0.0, 0.0)
     return [*answers.event_page(1, reader or EventReader())(reply).items]
 
 
@@ -132,7 +132,7 @@ def test_names_are_learned_up_to_a_bound_and_from_good_pages_alone() -> None:
     reader = EventReader()
     row = json.dumps(event(1) | {"new": 1})
     with pytest.raises(Exception, match="page 1 instead of 2"):
-        answers.event_page(2, reader)(Reply("x", 200, {}, body_of(row), 0.0, 0.0))
+        answers.event_page(2, reader)(RawAnswer("x", 200, {}, body_of(row), 0.0, 0.0))
     assert reader.read(body_of(row)) is None
     read(body_of(row), reader)
     many = json.dumps(event(1) | {f"n{number}": number for number in range(MOST_NAMES)})
@@ -231,7 +231,7 @@ async def test_a_long_page_is_read_beside_the_event_loop(size: int) -> None:
     handler, _ = answering(page([event(1, payload={"x": "x" * size})]))
     seen: list[int] = []
 
-    def accept(reply: Reply) -> int:
+    def accept(reply: RawAnswer) -> int:
         seen.append(threading.get_ident())
         return len(reply.body)
 

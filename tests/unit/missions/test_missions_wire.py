@@ -287,6 +287,6 @@ def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_reply_keeps_headers_whatever_their_case() -> None:
-    reply = wire.Reply("x", 200, httpx.Headers({"Date": "y"}), b"", 0.0, 0.0)
+    reply = wire.RawAnswer("x", 200, httpx.Headers({"Date": "y"}), b"", 0.0, 0.0)
 
     assert reply.headers.get("date") == "y"

@@ -27,7 +27,7 @@ from bridge.source.identity import digest
 from bridge.source.poller import Poller
 from bridge.source.reading.windows import BEGINNING
 from bridge.source.takeover import Desk, feed_of
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.writing.mission_index import MissionIndex
 from bridge.source.writing.publish import Layout, Publisher
 
@@ -241,14 +241,14 @@ class Bench:
         )
         return self.poller
 
-    def view(self, layout: Layout = LAYOUT) -> View:
+    def view(self, layout: Layout = LAYOUT) -> SourceAccess:
         """Look at the source as its tools do."""
         kafka: Any = Process(self.topics.kafka, self.clock, ())
         base_url, timeout = SETTINGS.api.base_url, SETTINGS.kafka.transaction_timeout
         desk = Desk("default", base_url, kafka, CODEC, layout, self.clock, timeout)
         client = client_on(self.api.handle, self.clock)
         index = MissionIndex(client, self.clock, "default")
-        return View(SETTINGS, self.settings, desk, client, index)
+        return SourceAccess(SETTINGS, self.settings, desk, client, index)
 
     async def turn(self) -> bool:
         """Take one turn, when it is due."""

@@ -17,7 +17,7 @@ from bridge.missions.models import Event, Malformed
 from bridge.source.reading import page_items
 from bridge.source.reading.windows import BEGINNING, Ask, Item
 from bridge.source.tools.compare import Comparison
-from bridge.source.tools.stored_event import Kept, kept
+from bridge.source.tools.stored_event import StoredEvent, kept
 from bridge.source.writing import convert
 from bridge.source.writing.headers import DIGEST, ORIGIN, REPLAY
 
@@ -51,7 +51,7 @@ def at(number: int) -> Micros:
 
 def record(
     row: Event, headers: Mapping[str, str] = NONE, *, dead: bool = False, late: bool = False
-) -> Kept | None:
+) -> StoredEvent | None:
     """Return what is read back of a row that was published."""
     one = item(row)
     if dead:
@@ -61,7 +61,7 @@ def record(
     return read(value, headers)
 
 
-def read(value: bytes, headers: Mapping[str, str] = NONE) -> Kept | None:
+def read(value: bytes, headers: Mapping[str, str] = NONE) -> StoredEvent | None:
     pairs = tuple((name, text.encode()) for name, text in headers.items())
     received: Any = ConsumerRecord(
         "missions.events", 3, 14, 10**15, 0, b"run", value, None, 3, len(value), pairs
@@ -71,7 +71,7 @@ def read(value: bytes, headers: Mapping[str, str] = NONE) -> Kept | None:
 
 def compared(
     shown: list[Item],
-    found: list[Kept | None],
+    found: list[StoredEvent | None],
     *,
     start: Micros = BEGINNING,
     until: Micros | None = 10**18,

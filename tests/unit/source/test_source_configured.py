@@ -12,14 +12,14 @@ from source_state import filled, plan
 from bridge.clock import SECOND
 from bridge.config.models import SourceSettings
 from bridge.source.checkpoint.position import Configured
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.tools.repair import repair
 from bridge.source.tools.reset import Start, reset
 
 MOST = Configured(7200 * SECOND, 7200 * SECOND, 600 * SECOND)
 
 
-def elsewhere(bench: Bench) -> View:
+def elsewhere(bench: Bench) -> SourceAccess:
     """The source as it is seen from a shell that has none of the bridge's settings."""
     return dataclasses.replace(bench.view(), source=SourceSettings())
 

@@ -20,7 +20,7 @@ from bridge.missions.events import event_of
 from bridge.missions.models import Malformed
 from bridge.source.checkpoint.position import Position
 from bridge.source.checkpoint.records import read_back, records
-from bridge.source.checkpoint.segment import Entry, Segment
+from bridge.source.checkpoint.segment import Segment, SegmentEntry
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.reading import page_items
 from bridge.source.reading.content import checksum
@@ -83,7 +83,7 @@ def test_the_checksum_is_that_of_other_processes() -> None:
 
 
 def test_an_old_checksum_is_known_and_not_compared() -> None:
-    segment = Segment.pack(bytes(16), 1, [Entry(b"d" * 16, 7, 99)], 7)
+    segment = Segment.pack(bytes(16), 1, [SegmentEntry(b"d" * 16, 7, 99)], 7)
     assert [one.checksum for one in segment.unpack()] == [99]
     assert [one.checksum for one in replace(segment, content=0).unpack()] == [0]
     assert replace(segment, content=0).is_sound

@@ -15,7 +15,7 @@ from bridge.errors import Fenced, StateError
 from bridge.kafka.producer import Record
 from bridge.source.takeover import feed_of
 from bridge.source.tools import move as tool
-from bridge.source.tools.access import View
+from bridge.source.tools.access import SourceAccess
 from bridge.source.tools.repair import repair
 
 MOVED = SETTINGS.api.model_copy(update={"base_url": "https://proxy.example.test/v2"})
@@ -43,7 +43,7 @@ async def filled(own: Own) -> Bench:
     return bench
 
 
-def view(bench: Bench) -> View:
+def view(bench: Bench) -> SourceAccess:
     """The source as its tools see it, with the new address set."""
     one = bench.view()
     return replace(

@@ -11,12 +11,12 @@ from source_bench import LAYOUT, Bench
 
 from bridge.source.checkpoint.state import Checkpoint
 from bridge.source.takeover import Desk
-from bridge.source.tools.reconcile import Report, Run, reconcile
+from bridge.source.tools.reconcile import Report, RunName, reconcile
 
 OWN = [TopicPartition(LAYOUT.events, number) for number in range(LAYOUT.event_partitions)]
 
 
-async def compared(bench: Bench, run: Run | None = None) -> Report:
+async def compared(bench: Bench, run: RunName | None = None) -> Report:
     return await reconcile(bench.view(), OWN, since=None, run=run)
 
 
@@ -66,7 +66,7 @@ async def test_an_event_that_came_too_late_is_missing_until_its_run_is_audited()
     (difference,) = (await compared(bench)).differences
     assert (difference.kind, difference.event_id) == ("missing", event["event_id"])
     mission = bench.api.events()[0]["mission_id"]
-    (difference,) = (await compared(bench, Run(mission, run))).differences
+    (difference,) = (await compared(bench, RunName(mission, run))).differences
     assert difference.event_id == event["event_id"]
     await bench.later(1000)
     assert (await compared(bench)).differences == []

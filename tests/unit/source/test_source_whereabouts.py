@@ -12,10 +12,10 @@ from bridge.clock import SECOND, utc
 from bridge.source.identity import digest
 from bridge.source.tools.left_out import Account, Sighting, look, reasons
 from bridge.source.tools.rewind import replay
-from bridge.source.tools.why import Place, certificates, places
+from bridge.source.tools.why import EventPlace, certificates, places
 
 
-async def found(bench: Bench, event: dict[str, Any], *, named: bool = True) -> list[Place]:
+async def found(bench: Bench, event: dict[str, Any], *, named: bool = True) -> list[EventPlace]:
     run_id = event["run_id"] if named else None
     return await places(bench.view(), event["event_id"], run_id)
 
