@@ -13,16 +13,18 @@ from typing import Annotated
 import typer
 
 from bridge import __version__
-from bridge.cli import commands, dlq, offsets, schemas, topics
-from bridge.cli.audit import audit
+from bridge.cli import schemas, topics
+from bridge.cli.commands import brakes, dlq
+from bridge.cli.commands.send import send
 from bridge.cli.demo import demo
-from bridge.cli.repair import repair
 from bridge.cli.run import run
-from bridge.cli.send import send
 from bridge.cli.shared import say
 from bridge.cli.simulate import simulate
+from bridge.cli.sources import offsets
+from bridge.cli.sources.audit import audit
+from bridge.cli.sources.repair import repair
+from bridge.cli.sources.why import why
 from bridge.cli.tail import tail
-from bridge.cli.why import why
 from bridge.errors import (
     EXIT_CONFIG,
     EXIT_DIFFERENCE,
@@ -58,7 +60,7 @@ app.command()(demo)
 app.command()(simulate)
 app.add_typer(topics.group, name="topics")
 app.add_typer(offsets.group, name="offsets")
-app.add_typer(commands.group, name="commands")
+app.add_typer(brakes.group, name="commands")
 app.add_typer(schemas.group, name="schemas")
 app.add_typer(dlq.group, name="dlq")
 

@@ -16,8 +16,8 @@ from aiokafka import TopicPartition
 
 from bridge.avro.any_schema import SchemaDecoder
 from bridge.avro.headers import readable
-from bridge.cli import one_source
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
+from bridge.cli.sources import one_source
 from bridge.clock import Clock, Micros, utc
 from bridge.config.models import Settings
 from bridge.errors import EXIT_OK, InvalidRecord, KafkaAway

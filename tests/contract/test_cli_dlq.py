@@ -16,7 +16,7 @@ from support.kafka import Seen, Sent, delete_topics, read_topic, write_topic
 from support.stage import Bridge, Stage, stage, wait_for
 
 from bridge.avro.schema import load_schemas
-from bridge.cli.letters import REPLAYS
+from bridge.cli.commands.letters import REPLAYS
 from bridge.kafka.partition import murmur2
 
 JUNK = b"no Avro \xff"

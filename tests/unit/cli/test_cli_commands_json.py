@@ -10,7 +10,7 @@ import pytest
 from fastavro import schemaless_reader, schemaless_writer
 
 from bridge.avro.schema import load_schemas
-from bridge.cli.commands_json import FREE_OBJECTS, read_command, to_record
+from bridge.cli.commands.commands_json import FREE_OBJECTS, read_command, to_record
 from bridge.commands.model import Verb
 from bridge.errors import InvalidRecord
 

@@ -9,7 +9,7 @@ import typer
 from aiokafka import ConsumerRecord
 
 from bridge.avro.headers import dead_letter
-from bridge.cli.letters import (
+from bridge.cli.commands.letters import (
     REPLAYS,
     Letter,
     LetterPlace,

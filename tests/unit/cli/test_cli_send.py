@@ -8,8 +8,8 @@ import pytest
 import typer
 
 from bridge.avro.schema import load_schemas
-from bridge.cli.delivery import Waiting
-from bridge.cli.send import from_lines
+from bridge.cli.commands.delivery import Waiting
+from bridge.cli.commands.send import from_lines
 
 SCHEMA = load_schemas()["mission_command"]
 

@@ -14,7 +14,7 @@ from fastavro import schemaless_writer
 from bridge.avro.any_schema import SchemaDecoder
 from bridge.avro.registry import Registry
 from bridge.avro.schema import load_schemas
-from bridge.cli.commands_json import to_record
+from bridge.cli.commands.commands_json import to_record
 from bridge.cli.tail import as_line, as_object, as_short_line, first_offsets
 from bridge.errors import InvalidRecord
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
-from bridge.cli.commands import lines_of
+from bridge.cli.commands.brakes import lines_of
 from bridge.cli.shared import open_registry, say, say_json
 from bridge.clock import Clock
 from bridge.commands.brakes.brake_tool import Lever

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from bridge.avro.any_schema import SchemaDecoder
-from bridge.cli import letters, one_source
-from bridge.cli.letters import Letter, LetterPlace, Wanted
+from bridge.cli.commands import letters
+from bridge.cli.commands.letters import Letter, LetterPlace, Wanted
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
+from bridge.cli.sources import one_source
 from bridge.clock import Clock
 from bridge.config.models import Settings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK, InvalidRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bridge.cli.letters import Letter
+from bridge.cli.commands.letters import Letter
 from bridge.clock import utc
 from bridge.commands.model import Verb
 from bridge.commands.trace import Traced

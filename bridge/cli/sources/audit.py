@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.cli import one_source
 from bridge.cli.shared import Config, Json, load, say, say_json
+from bridge.cli.sources import one_source
 from bridge.clock import Micros, utc
 from bridge.config.models import Settings, SourceSettings
 from bridge.errors import EXIT_DIFFERENCE, EXIT_OK

@@ -10,8 +10,8 @@ import typer
 
 from bridge.avro.codec import Codec
 from bridge.avro.subjects import subject_of, subjects
-from bridge.cli import one_source
 from bridge.cli.shared import Config, Json, load, open_registry, say, say_json
+from bridge.cli.sources import one_source
 from bridge.clock import Clock, utc
 from bridge.commands.ledger.mending import Mended, Mender
 from bridge.config.models import Settings, SourceSettings

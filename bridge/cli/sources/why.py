@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.cli import one_source, why_command
+from bridge.cli.commands import why_command
 from bridge.cli.shared import Config, Json, load, say, say_json
+from bridge.cli.sources import one_source
 from bridge.clock import SECOND, utc
 from bridge.commands.trace import TOPICS, Traced, Tracer
 from bridge.config.models import Settings, SourceSettings

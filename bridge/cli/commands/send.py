@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from bridge.avro.schema import Schema, load_schemas
-from bridge.cli.commands_json import read_command, to_record
-from bridge.cli.delivery import deliver
+from bridge.cli.commands.commands_json import read_command, to_record
+from bridge.cli.commands.delivery import deliver
 from bridge.cli.shared import Config, Json, load
 from bridge.clock import SECOND, Clock, Micros
 from bridge.errors import InvalidRecord

@@ -1,0 +1,1 @@
+"""Subcommands about commands: sending, holding back, dead letters."""

@@ -1,0 +1,1 @@
+"""Subcommands about a source: comparing, explaining, repairing, moving it."""
