@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,18 @@ def test_a_mistake_in_the_settings_ends_the_container(image: Image) -> None:
     done = image.run("run", BRIDGE_KAFKA__BOOTSTRAP_SERVER="kafka:9092")
     assert done.returncode == 78
     assert "BRIDGE_KAFKA__BOOTSTRAP_SERVERS" in done.stderr
+
+
+def test_the_image_has_the_simulated_api(image: Image) -> None:
+    with subprocess.Popen(image.command("simulate"), stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout is not None
+            url = json.loads(program.stdout.readline())["url"].removesuffix("/v2")
+            with urllib.request.urlopen(f"{url}/_control/", timeout=30) as answer:  # noqa: S310
+                assert answer.status == 200
+        finally:
+            program.terminate()
+    assert program.returncode == 0
 
 
 @pytest.mark.parametrize("kafka", ["real"], indirect=True)
