@@ -206,9 +206,15 @@ def _truth(stage: Stage) -> Truth:
             if start == "latest" and event.visible_at <= START
         },
         once=scenario.delivery == "exactly_once",
-        repaired=wall(stage.loop) - seconds(scenario.audits + 4 * scenario.lateness),
+        repaired=wall(stage.loop) - seconds(_repair_seconds(scenario)),
         now=wall(stage.loop),
     )
+
+
+def _repair_seconds(scenario: Scenario) -> float:
+    """Return how long a gap may stay open: a run that is gone is asked about in a second round."""
+    rounds = 2 if scenario.weather.deletions else 1
+    return rounds * scenario.audits + 4 * scenario.lateness
 
 
 def _began(stage: Stage) -> Micros:
