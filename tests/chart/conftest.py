@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support import helm as helms
 from support.brokers import IN_CI
+from support.chart import TABLE, Document
 
 from bridge.errors import DependencyAway
 
@@ -33,3 +34,9 @@ def promtool() -> Iterator[Path]:
         except DependencyAway as reason:
             pytest.skip(f"no promtool: {reason}")
         yield found
+
+
+@pytest.fixture(params=TABLE)
+def rendered(request: pytest.FixtureRequest, helm: helms.Helm) -> list[Document]:
+    """What the chart makes of each of the values in the table."""
+    return helm.template(TABLE[request.param])

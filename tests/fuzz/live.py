@@ -33,6 +33,8 @@ _BATCHES = 25
 _GOOD = 3
 _SHARE = 0.3
 """Of requests, while it is odd."""
+_ODD = 10
+"""Odd answers in a round at least."""
 _CLOCK = Clock()
 
 
@@ -179,7 +181,7 @@ class Live:
             self._strange_batch()
         self._order(_GOOD)
         self._scene.insert(3)
-        threading.Event().wait(3)
+        self._wait(lambda: sum(proxy.odd for proxy in self._proxies) >= odd + _ODD)
         for proxy in self._proxies:
             proxy.share = 0.0
         self.told["odd answers"] += sum(proxy.odd for proxy in self._proxies) - odd
