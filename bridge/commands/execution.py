@@ -99,6 +99,8 @@ class Execution:
                         return outcome
                     case Hold(seconds, wake):
                         await self._pause(seconds, wake)
+                        async with shared.turns:  # a brake that is lifted wakes all that it held
+                            await shared.clock.sleep(0)
                     case Unclear(doubt):
                         self._doubt = replace(doubt, told=self._doubt.told)
                         self._watch = Watch(shared.clock.monotonic(), shared.settle)

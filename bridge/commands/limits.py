@@ -25,6 +25,9 @@ GUARD = 5.0
 """Seconds from the making of an intent to its request's first byte; later it must not leave. A new
 owner counts on it: what a frozen predecessor announced is then either on its way or never sent."""
 
+AT_ONCE = 50
+"""Commands that were held back and go on in one turn of the loop: some 0.15 ms each."""
+
 
 Accounts = Mapping[str, tuple[MissionsClient, AccessGate]]
 """By the name of a source: the client with its key, and the gate before it."""
@@ -38,8 +41,9 @@ class Shared:
     byte: about a second's worth of the rate budget, so that no intent grows stale in its queue.
     `api_away` has the reasons of commands that wait for the API, by command_id; `in_doubt` the
     commands whose effect is looked for, `held` those that must wait, with what holds them back:
-    `brake` or `fuse`; `held_by` counts them. `accounts` are the same but for the key, and what
-    depends on it: client, gate and `launches`.
+    `brake` or `fuse`; `held_by` counts them. `turns` bounds how many of them go on in one turn of
+    the loop, as thousands at once would keep everything else waiting for seconds. `accounts` are
+    the same but for the key, and what depends on it: client, gate and `launches`.
     """
 
     client: MissionsClient
@@ -60,6 +64,7 @@ class Shared:
     in_doubt: set[str] = field(default_factory=set)
     held: dict[str, str] = field(default_factory=dict)
     held_by: Counter[str] = field(default_factory=Counter)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     brakes: Brakes = field(default_factory=Brakes)
     breaker: Breaker = field(default_factory=Breaker)
     accounts: Mapping[str, Shared] = field(default_factory=dict)

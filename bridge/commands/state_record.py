@@ -66,10 +66,11 @@ def brake_state(
 ) -> dict[str, Any]:
     """Return the record that holds commands back."""
     brake = {"verb": verb, "mission_id": mission_id, "set_by": set_by, "reason": reason}
-    return _state("brake", "", now) | {"brake": brake}
+    return state_of("brake", "", now) | {"brake": brake}
 
 
-def _state(kind: str, owner: str, now: Micros) -> dict[str, Any]:
+def state_of(kind: str, owner: str, now: Micros) -> dict[str, Any]:
+    """Return what every kind of record has; the part that is of its kind is still to be set."""
     return {
         "version": VERSION,
         "kind": kind,

@@ -23,8 +23,8 @@ from bridge.commands.ledger.packing import pack, unpack
 from bridge.commands.ledger.position import InputPosition
 from bridge.commands.model import Doubt, Entry, Kind, Outcome, Problem, Received, Status
 from bridge.commands.state_record import (
-    _state,
     check,
+    state_of,
 )
 from bridge.kafka.producer import Record
 
@@ -144,7 +144,7 @@ class Ledger:
 
 def claim_state(owner: str, now: Micros) -> dict[str, Any]:
     """Return the record of an owner's mark."""
-    return _state("claim", owner, now)
+    return state_of("claim", owner, now)
 
 
 def position_state(
@@ -153,14 +153,14 @@ def position_state(
     """Return the record of how far a partition was read; `partitions` is the topic's count."""
     completed = [{"first": first, "last": last} for first, last in position.spans]
     at = {"low": position.low, "completed": completed, "partitions": partitions}
-    return _state("position", owner, now) | {"position": at}
+    return state_of("position", owner, now) | {"position": at}
 
 
 def reply_state(copy: Record, owner: str, now: Micros) -> dict[str, Any]:
     """Return the record of a copy that is owed."""
     result = _record_state(copy.key, copy.value, copy.headers)
     reply = {"topic": copy.topic, "partition": copy.partition, "result": result}
-    return _state("reply", owner, now) | {"reply": reply}
+    return state_of("reply", owner, now) | {"reply": reply}
 
 
 def entry_state(entry: Entry, owner: str, now: Micros) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def entry_state(entry: Entry, owner: str, now: Micros) -> dict[str, Any]:
         and _record_state(entry.origin.key, entry.origin.value, entry.origin.headers),
     }
     outcome = entry.outcome and _outcome_state(entry.outcome)
-    return _state(entry.kind.value, owner, now) | {"command": command, "outcome": outcome}
+    return state_of(entry.kind.value, owner, now) | {"command": command, "outcome": outcome}
 
 
 def _record_state(

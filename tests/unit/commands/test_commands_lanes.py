@@ -11,8 +11,9 @@ import pytest
 from commands_bench import RESULTS, STATE, Bench, Make, command, missions, start, until
 from commands_world import BEGAN, RUN, run
 
-from bridge.commands import partition
+from bridge.commands import limits, partition
 from bridge.commands.brakes.brake import Brake, Scope, state
+from bridge.commands.execution import Execution
 from bridge.kafka.producer import Record
 
 
@@ -301,3 +302,41 @@ async def test_lanes_that_are_held_back_take_nobodys_place(make: Make) -> None:
     bench.send(command("log_event", "last", {"type": "custom", "summary": "x"}))
     results = await bench.results(2)
     assert "last" in {result["command_id"] for result in results}
+
+
+async def test_what_a_lifted_brake_held_goes_on_in_portions(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it in one turn of the loop would keep the ops port waiting."""
+    monkeypatch.setattr(partition, "LANES_PER_SLOT", 20)
+    bench = await make(concurrency=32, max_starts_per_minute=1_000)
+    bench.api.runs[RUN] = run(status="running")
+    bench.begin()
+    await bench.idle()
+    brake = Brake("brake/start_run/*", Scope("start_run"), "me", BEGAN, None)
+    encoded = bench.codec.encode(f"{STATE}-value", state(brake))
+    bench.kafka.append(Record(STATE, 0, brake.key.encode(), encoded))
+    await turns(bench)
+    for number, mission in enumerate(missions(300)):
+        bench.send(start(f"held{number}", mission))
+    await until(lambda: bench.commands.status()["held"]["brake"] == 300)
+
+    went_on: Counter[int] = Counter()
+    loop: Any = asyncio.get_running_loop()
+    attempt, run_once = Execution._attempt, loop._run_once
+    turn = 0
+
+    def counting() -> None:  # a callback that counts would keep simulated time from going on
+        nonlocal turn
+        turn += 1
+        run_once()
+
+    async def counted(one: Execution) -> Any:
+        went_on[turn] += 1
+        return await attempt(one)
+
+    monkeypatch.setattr(Execution, "_attempt", counted)
+    monkeypatch.setattr(loop, "_run_once", counting)
+    bench.kafka.append(Record(STATE, 0, brake.key.encode(), None))
+    await until(lambda: went_on.total() >= 300)
+    assert max(went_on.values()) <= 2 * limits.AT_ONCE
